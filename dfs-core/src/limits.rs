@@ -1,0 +1,88 @@
+//! Every bound of the protocol (PROTOCOL 0.2), with its unit in the type or the name.
+
+use std::time::Duration;
+
+/// Session term `T`.
+pub const SESSION_TERM: Duration = Duration::from_secs(15);
+/// Clock rate error allowed between two machines, in thousandths (`rho`).
+pub const CLOCK_RATE_ERROR_PER_MILLE: u32 = 5;
+/// Safety margin added by the server to every term.
+pub const CLOCK_GUARD: Duration = Duration::from_millis(250);
+/// Guaranteed time of possession of a write lease (`G`).
+pub const LEASE_HOLD_MIN: Duration = Duration::from_secs(5);
+/// The same for a handle that only appends.
+pub const LEASE_HOLD_MIN_APPEND: Duration = Duration::from_secs(1);
+/// A recalled grant must show progress within this time (`D_recall`).
+pub const RECALL_PROGRESS: Duration = Duration::from_secs(10);
+/// A recalled grant is taken by force after this time, progress or not (`M_recall`).
+pub const RECALL_HARD: Duration = Duration::from_secs(60);
+/// An invalidation unacknowledged for this long blocks renewal (`D_inval`).
+pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
+/// An `Ack` that is only soft counts after this time (PROTOCOL 5.3 rule 8).
+pub const SOFT_ACK_DELAY: Duration = Duration::from_millis(50);
+/// Longest wait of an open or write for a lease.
+pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Reclaim window after a name-server start.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// How long a lapsed session without conflicts is kept.
+pub const COURTESY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// More lost objects than this expire a courtesy session.
+pub const LOST_MAX: usize = 4096;
+/// Soft mounts: how long requests wait for a lost server (`jeopardy`).
+pub const JEOPARDY: Duration = Duration::from_secs(45);
+/// Promises of one session.
+pub const PROMISES_PER_SESSION: usize = 262_144;
+/// Promises of all sessions.
+pub const PROMISES_TOTAL: usize = 8_000_000;
+/// Unacknowledged push items of one session before they collapse to "drop all".
+pub const PUSH_QUEUE: usize = 65_536;
+/// Operations of one session whose answers are kept.
+pub const REPLAY_SLOTS: usize = 1024;
+/// Content and dirty ranges up to this many bytes travel and live in the metadata store.
+pub const INLINE_MAX: u64 = 16 * 1024;
+/// A stripe with more extents than this is compacted.
+pub const COMPACT_EXTENTS: usize = 16;
+/// A stripe with more inline bytes than this is compacted.
+pub const COMPACT_INLINE: u64 = 64 * 1024;
+/// Stripe unit of new files: no object is longer and none crosses its boundary.
+pub const STRIPE_UNIT: u64 = 4 * 1024 * 1024;
+/// Background commit of dirty data.
+pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// The same for a handle that appends.
+pub const COMMIT_EVERY_APPEND: Duration = Duration::from_secs(1);
+/// An idle write lease without open writer is given back after this time.
+pub const LEASE_IDLE: Duration = Duration::from_secs(10);
+/// Subtracted from every lifetime given to the kernel.
+pub const TTL_MARGIN: Duration = Duration::from_millis(500);
+/// Longest name of a directory entry in bytes (NAME_MAX).
+pub const NAME_MAX: usize = 255;
+/// Longest symbolic link target in bytes (PATH_MAX - 1).
+pub const SYMLINK_MAX: usize = 4095;
+/// Most links of one inode (as ext4).
+pub const LINK_MAX: u32 = 65_000;
+/// Longest value of an extended attribute in bytes (XATTR_SIZE_MAX).
+pub const XATTR_VALUE_MAX: usize = 65_536;
+/// Longest list of extended attribute names of one inode in bytes (XATTR_LIST_MAX).
+pub const XATTR_LIST_MAX: usize = 65_536;
+/// Largest file in bytes: the largest `off_t`.
+pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
+/// Largest message either side accepts, in bytes.
+pub const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+/// Content that a reply may carry with the attributes, in bytes.
+pub const REPLY_DATA_MAX: u32 = 1024 * 1024;
+/// Entries on one page of a listing.
+pub const READDIR_PAGE: usize = 1000;
+/// Piece of a content stream, in bytes.
+pub const CHUNK: usize = 256 * 1024;
+/// Checksums cover this many bytes each, in objects and in cache files.
+pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
+/// Key holders and changes per second above which a key gets no promises for a while.
+pub const HOT_KEY_HOLDERS: usize = 64;
+/// See `HOT_KEY_HOLDERS`.
+pub const HOT_KEY_CHANGES_PER_SECOND: u32 = 5;
+/// How long a hot key stays without promises.
+pub const HOT_KEY_PAUSE: Duration = Duration::from_secs(2);
+/// Oldest protocol number this program speaks.
+pub const PROTOCOL_MIN: u32 = 1;
+/// Newest protocol number this program speaks.
+pub const PROTOCOL_MAX: u32 = 1;

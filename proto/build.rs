@@ -1,0 +1,15 @@
+//! Compiles the `.proto` files with protox, so that no protoc is needed on the machine.
+
+use std::path::Path;
+
+const FILES: [&str; 6] = ["common", "session", "meta", "coherence", "content", "admin"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files: Vec<String> = FILES.iter().map(|f| format!("dfs/v1/{f}.proto")).collect();
+    for file in &files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(&files, [Path::new(".")])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
