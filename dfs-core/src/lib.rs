@@ -9,6 +9,7 @@ pub mod attr;
 pub mod cache;
 pub mod errno;
 pub mod error;
+pub mod extent;
 pub mod grant;
 pub mod hub;
 pub mod id;

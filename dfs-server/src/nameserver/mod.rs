@@ -1,0 +1,3 @@
+//! The name server: sessions, names, grants, promises.
+
+pub mod op;
