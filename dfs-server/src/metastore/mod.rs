@@ -13,7 +13,7 @@ mod suite;
 
 pub use batch::{Batch, Overlay};
 pub use memory::MemoryStore;
-pub use rows::{Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base, COOKIES_PER_HASH};
+pub use rows::{COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base};
 pub use sqlite::SqliteStore;
 
 use dfs_core::{Ino, OpId, Result, Seq, SessionId};

@@ -1,0 +1,41 @@
+//! What the client asks of the kernel's caches. `dfs-fuse` implements it; tests use a recorder.
+
+use dfs_core::Ino;
+use dfs_core::name::Name;
+
+/// A name the kernel must forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleEntry {
+    /// The directory.
+    pub dir: Ino,
+    /// The name.
+    pub name: Name,
+    /// The inode it named, if it is known to be gone (watchers then see a deletion).
+    pub deleted: Option<Ino>,
+}
+
+/// The kernel's caches (PROTOCOL 5.3). No method blocks: what could block runs on threads of the
+/// implementation.
+pub trait KernelCache: Send + Sync {
+    /// Forgets attributes of an inode.
+    fn forget_attr(&self, ino: Ino);
+    /// Forgets names, then calls `done`: when all are gone, or after a few milliseconds when the
+    /// kernel was told to revalidate every entry instead.
+    fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>);
+    /// Forgets cached pages of an inode from `off` on, in the background.
+    fn forget_pages(&self, ino: Ino, off: u64);
+    /// Makes the kernel revalidate every entry and directory it knows.
+    fn bump_epoch(&self);
+}
+
+/// A kernel that caches nothing: for the library and for tests.
+pub struct NoKernel;
+
+impl KernelCache for NoKernel {
+    fn forget_attr(&self, _: Ino) {}
+    fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn forget_pages(&self, _: Ino, _: u64) {}
+    fn bump_epoch(&self) {}
+}

@@ -1,0 +1,5 @@
+//! POSIX calls on the shared tree.
+
+mod types;
+
+pub use types::*;
