@@ -32,6 +32,20 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds the changes of `later`, which win where both change the same row.
+    pub fn append(&mut self, later: Batch) {
+        self.inodes.extend(later.inodes);
+        self.dentries.extend(later.dentries);
+        self.xattrs.extend(later.xattrs);
+        self.stripes.extend(later.stripes);
+        self.sessions.extend(later.sessions);
+        self.lost.extend(later.lost);
+        self.forget_sessions.extend(later.forget_sessions);
+        self.answers.extend(later.answers);
+        self.answers_done.extend(later.answers_done);
+        self.numbers.extend(later.numbers);
+    }
+
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.inodes.is_empty()

@@ -47,6 +47,11 @@ pub struct Context<'a> {
 pub trait Op: Send + Sync {
     /// Name of the verb, for logs and metrics.
     fn verb(&self) -> &'static str;
+    /// Whether its answer waits for the flush also when the server runs `--durability relaxed`: so
+    /// for content, which `fsync` and `close` speak of.
+    fn durable(&self) -> bool {
+        false
+    }
     /// The keys it touches, as the view shows them now. Asked again once they are held: if the
     /// answer differs, the pipeline starts over.
     fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>>;
