@@ -162,8 +162,16 @@ pub enum Effect {
         /// The session.
         sid: SessionId,
     },
-    /// Grace ended before the session had restated everything: what it did not restate is gone.
+    /// Grace ended before the session had restated everything. Journal that it is absent and that
+    /// its grants up to `floor` are lost; drop what it had left to restate.
     DropUnreclaimed {
+        /// The session.
+        sid: SessionId,
+        /// See `OpenSession::floor`.
+        floor: Seq,
+    },
+    /// Journal that a session that missed a reclaim window is not absent any more.
+    JournalReturned {
         /// The session.
         sid: SessionId,
     },

@@ -65,7 +65,7 @@ impl SessionTable {
     /// `now` must not run backwards.
     pub fn step(&mut self, now: BootTime, event: Event, seq: &mut Sequencer) -> Vec<Effect> {
         let mut out = Vec::new();
-        self.tick(now, &mut out);
+        self.tick(now, seq.last(), &mut out);
         match event {
             Event::Load { sessions } => self.load(now, sessions, &mut out),
             Event::Establish { uuid, verifier, description } => {
@@ -139,14 +139,19 @@ impl SessionTable {
         self.grace_end.is_some()
     }
 
-    /// What a session lost, in order of kind and inode; a reclaim of any of it is refused (S12).
+    /// What a session lost, in order of kind and inode.
     pub fn lost(&self, sid: SessionId) -> impl Iterator<Item = LostItem> + '_ {
         self.sessions.get(&sid).into_iter().flat_map(|session| session.lost.iter().copied())
     }
 
-    /// Whether a session lost this.
-    pub fn has_lost(&self, sid: SessionId, item: LostItem) -> bool {
-        self.sessions.get(&sid).is_some_and(|session| session.lost.contains(&item))
+    /// Whether a reclaim of this by a session that may reclaim is accepted as far as the journal
+    /// goes; if not, tell the table by `Conflict` (S12).
+    pub fn may_reclaim(&self, sid: SessionId, item: LostItem) -> bool {
+        let above = |floor: Seq| match item {
+            LostItem::Grant { fence, .. } => fence.0 > floor.0,
+            LostItem::Locks { .. } => true,
+        };
+        self.sessions.get(&sid).is_some_and(|s| above(s.floor) && !s.lost.contains(&item))
     }
 
     /// All sessions that are not over, by number.
@@ -186,7 +191,16 @@ impl SessionTable {
         // S1
         let epoch = seq.next();
         let sid = SessionId(epoch.0);
-        let record = OpenSession { sid, epoch, uuid, verifier, description, lost: Vec::new() };
+        let record = OpenSession {
+            sid,
+            epoch,
+            uuid,
+            verifier,
+            description,
+            lost: Vec::new(),
+            floor: Seq::default(),
+            absent: false,
+        };
         out.push(Effect::JournalOpen { session: record.clone() });
         let lapse_at = lease::lapse_at(now, self.config.term);
         self.insert(record, State::Active { lapse_at });
@@ -224,9 +238,15 @@ impl SessionTable {
 
     /// Gives a session a new lease, unless it has to reclaim first. Returns whether it has.
     fn extend(&mut self, now: BootTime, sid: SessionId, out: &mut Vec<Effect>) -> bool {
-        match self.sessions[&sid].state {
+        let session = self.sessions.get_mut(&sid).expect("a known session");
+        match session.state {
             State::Reclaim => return true,
-            State::Courtesy { .. } => out.push(Effect::Back { sid }),
+            State::Courtesy { .. } => {
+                if std::mem::take(&mut session.absent) {
+                    out.push(Effect::JournalReturned { sid });
+                }
+                out.push(Effect::Back { sid });
+            }
             State::Active { .. } => {}
         }
         self.set_state(sid, State::Active { lapse_at: lease::lapse_at(now, self.config.term) });
@@ -298,8 +318,8 @@ impl SessionTable {
     }
 
     /// Does what time has brought.
-    fn tick(&mut self, now: BootTime, out: &mut Vec<Effect>) {
-        self.end_grace_in_time(now, out);
+    fn tick(&mut self, now: BootTime, last: Seq, out: &mut Vec<Effect>) {
+        self.end_grace_in_time(now, last, out);
         while let Some(sid) = self.deadlines.pop_due(now) {
             match self.sessions[&sid].state {
                 State::Active { .. } if self.lost_too_much(sid) => {

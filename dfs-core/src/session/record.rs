@@ -73,6 +73,11 @@ pub struct OpenSession {
     pub description: String,
     /// What it lost so far; empty in `JournalOpen`.
     pub lost: Vec<LostItem>,
+    /// Grants with a fence up to this one are lost as well; zero: none. Set by the journal record
+    /// of the last reclaim window it missed.
+    pub floor: Seq,
+    /// Whether it missed a reclaim window and has not been back since, so it holds nothing.
+    pub absent: bool,
 }
 
 /// The state of a session that is not over.
@@ -131,6 +136,10 @@ pub(super) struct Session {
     /// Kept to the end of the session: the answer that carried it may not have arrived, and a
     /// reclaim after another restart is judged by it. Bounded by `Config::lost_max`.
     pub(super) lost: BTreeSet<LostItem>,
+    /// See `OpenSession::floor`.
+    pub(super) floor: Seq,
+    /// See `OpenSession::absent`.
+    pub(super) absent: bool,
 }
 
 impl Session {
@@ -142,6 +151,8 @@ impl Session {
             description: record.description,
             state,
             lost: record.lost.into_iter().collect(),
+            floor: record.floor,
+            absent: record.absent,
         }
     }
 }

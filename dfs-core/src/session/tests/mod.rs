@@ -63,5 +63,7 @@ fn record(uuid: u8, number: u64, lost: Vec<LostItem>) -> OpenSession {
         verifier: [1; 16],
         description: String::new(),
         lost,
+        floor: Seq::default(),
+        absent: false,
     }
 }

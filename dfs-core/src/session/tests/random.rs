@@ -74,6 +74,14 @@ impl Observer {
                     let end = self.lease_end.get(sid);
                     assert!(end.is_none_or(|&end| end < now), "lapsed under a client's lease");
                 }
+                Effect::DropUnreclaimed { sid, floor } => {
+                    let record = self.journal.get_mut(sid).expect("an open session");
+                    (record.floor, record.absent) = (*floor, true);
+                }
+                Effect::JournalReturned { sid } => {
+                    let record = self.journal.get_mut(sid).expect("an open session");
+                    assert!(std::mem::take(&mut record.absent));
+                }
                 Effect::GraceEnd => self.grace_ends_due -= 1,
                 _ => {}
             }
@@ -98,6 +106,9 @@ impl Observer {
             let fresh = b.table.check(info.sid, info.epoch, b.now).is_ok();
             let active = matches!(info.state, State::Active { .. });
             assert_eq!(fresh, active && !b.table.in_grace());
+            if self.journal[&info.sid].absent {
+                assert!(matches!(info.state, State::Courtesy { .. }), "absent but claims");
+            }
             assert_eq!(info.lost, self.journal[&info.sid].lost.len());
         }
         for &(sid, epoch) in self.known.iter().filter(|(sid, _)| !self.journal.contains_key(sid)) {

@@ -128,7 +128,7 @@ fn s7_conflict_is_journaled_once_and_too_many_end_the_session() {
     let item = grant(7, 70);
     assert_eq!(b.step(Event::Conflict { sid, item }), [Effect::JournalLost { sid, item }]);
     assert_eq!(b.step(Event::Conflict { sid, item }), []);
-    assert!(b.table.has_lost(sid, item));
+    assert_eq!(b.table.lost(sid).collect::<Vec<_>>(), [item]);
     let effects = b.step(Event::Conflict { sid, item: LostItem::Locks { ino: Ino(8) } });
     let reason = CloseReason::LostTooMuch;
     assert_eq!(effects, [Effect::JournalClose { sid, reason }, Effect::Gone { sid }]);
@@ -215,8 +215,8 @@ fn s12_reclaim_is_refused_for_what_the_journal_says_is_lost() {
     let (sid, epoch) = (SessionId(5), Seq(5));
     b.restart(vec![record(1, 5, vec![grant(7, 70)])], 2);
     assert_eq!(b.table.check_reclaim(sid, epoch), Ok(()));
-    assert!(b.table.has_lost(sid, grant(7, 70)));
-    assert!(!b.table.has_lost(sid, grant(8, 80)));
+    assert!(!b.table.may_reclaim(sid, grant(7, 70)));
+    assert!(b.table.may_reclaim(sid, grant(8, 80)));
     let item = grant(8, 80);
     assert_eq!(b.step(Event::Conflict { sid, item }), [Effect::JournalLost { sid, item }]);
     assert_eq!(b.table.lost(sid).collect::<Vec<_>>(), [grant(7, 70), grant(8, 80)]);
@@ -244,14 +244,19 @@ fn s14_session_that_did_not_show_up_is_away_with_nothing() {
     b.restart(vec![record(1, 5, vec![])], 2);
     assert_eq!(b.wait(29_999), []);
     let effects = b.wait(1);
-    let wanted = [Effect::DropUnreclaimed { sid }, Effect::Lapsed { sid }, Effect::GraceEnd];
+    let wanted = [
+        Effect::DropUnreclaimed { sid, floor: b.seq.last() },
+        Effect::Lapsed { sid },
+        Effect::GraceEnd,
+    ];
     assert_eq!(effects, wanted);
     assert_eq!(b.table.state(sid), Some(State::Courtesy { since: b.now }));
     let late = b.step(Event::ReclaimDone { sid });
     assert_eq!(refusal(&late), Some(Code::SessionExpired));
     let effects = b.step(Event::Attach { sid, epoch: Seq(5) });
     let attached = Effect::Attached { sid, lost: vec![], reclaim: false };
-    assert_eq!(effects, [Effect::Back { sid }, attached]);
+    let back = Effect::Back { sid };
+    assert_eq!(effects, [Effect::JournalReturned { sid }, back, attached]);
 }
 
 #[test]
@@ -273,4 +278,21 @@ fn s15_grace_lets_reads_pass_and_holds_mutations() {
     assert_eq!(code(b.table.check(new, new_epoch, near_end)), Some(wait));
     let effects = b.step(Event::Renew { sid: old, epoch: old_epoch, overdue: None });
     assert_eq!(effects, [Effect::RenewAck { sid: old, term: Duration::ZERO, blocked_on: None }]);
+}
+
+#[test]
+fn s11_session_that_missed_a_window_has_nothing_to_reclaim_after_a_second_restart() {
+    let mut b = bench();
+    let sid = SessionId(5);
+    let mut absent = record(1, 5, vec![]);
+    (absent.floor, absent.absent) = (Seq(90), true);
+    assert_eq!(b.restart(vec![absent], 2), [Effect::Lapsed { sid }, Effect::GraceEnd]);
+    assert_eq!(b.table.state(sid), Some(State::Courtesy { since: b.now }));
+    assert!(b.table.check_reclaim(sid, Seq(5)).is_err());
+    let mut back = record(1, 5, vec![]);
+    back.floor = Seq(90);
+    b.restart(vec![back], 3);
+    assert!(b.table.check_reclaim(sid, Seq(5)).is_ok());
+    assert!(!b.table.may_reclaim(sid, grant(7, 90)));
+    assert!(b.table.may_reclaim(sid, grant(7, 91)));
 }

@@ -125,7 +125,17 @@ impl Script {
             Effect::Lapsed { sid } => format!("lapsed {}", self.name(*sid)),
             Effect::Back { sid } => format!("back {}", self.name(*sid)),
             Effect::Gone { sid } => format!("gone {}", self.name(*sid)),
-            Effect::DropUnreclaimed { sid } => format!("drop unreclaimed {}", self.name(*sid)),
+            Effect::DropUnreclaimed { sid, floor } => {
+                let session = self.journal.iter_mut().find(|session| session.sid == *sid);
+                let session = session.expect("an open session");
+                (session.floor, session.absent) = (*floor, true);
+                format!("drop unreclaimed {}", self.name(*sid))
+            }
+            Effect::JournalReturned { sid } => {
+                let session = self.journal.iter_mut().find(|session| session.sid == *sid);
+                session.expect("an open session").absent = false;
+                format!("journal returned {}", self.name(*sid))
+            }
             Effect::GraceEnd => "grace end".to_owned(),
         }
     }
