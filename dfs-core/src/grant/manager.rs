@@ -156,9 +156,10 @@ impl Manager {
         self.drop_waiters(session, step);
         let of_session = self.grants.values().filter(|held| held.grant.session == session);
         for grant in of_session.map(|held| held.grant).collect::<Vec<_>>() {
-            match grant.mode {
-                Mode::Read => self.drop_grant(grant.id, step),
-                Mode::Write => self.revoke(grant.id, step),
+            match (grant.mode, self.grants[&grant.id].state) {
+                (_, State::Revoking) => {} // Ends when its loss is durable (K11).
+                (Mode::Read, _) => self.drop_grant(grant.id, step),
+                (Mode::Write, _) => self.revoke(grant.id, step),
             }
         }
         self.settle(step);
@@ -245,8 +246,10 @@ impl Manager {
         let replaced: Vec<GrantId> = self
             .grants
             .values()
-            .filter(|held| held.grant.session == grant.session && held.grant.mode == Mode::Read)
-            .filter(|held| grant.allows(held.grant.mode, held.grant.range))
+            .filter(|held| held.grant.session == grant.session && held.state != State::Revoking)
+            .filter(|held| {
+                held.grant.mode == Mode::Read && grant.allows(held.grant.mode, held.grant.range)
+            })
             .map(|held| held.grant.id)
             .collect();
         for id in replaced {

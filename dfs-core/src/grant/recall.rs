@@ -93,9 +93,7 @@ impl Manager {
     /// Takes a grant by force: nobody gets its bytes before the loss is durable (K10, I3).
     pub(super) fn revoke(&mut self, id: GrantId, step: &mut Step) {
         let held = &self.grants[&id];
-        if held.state == State::Revoking {
-            return;
-        }
+        assert_ne!(held.state, State::Revoking, "a grant is lost once");
         let Grant { session, ino, fence, .. } = held.grant;
         self.set_state(id, State::Revoking);
         step.out.push(Effect::JournalLost { session, ino, id, fence });
