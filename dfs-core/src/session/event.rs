@@ -57,7 +57,8 @@ pub enum Event {
         /// The session.
         sid: SessionId,
     },
-    /// The session is ended from outside (S9).
+    /// The session is ended from outside (S9). Nothing it sends counts any more, but until its own
+    /// lease ends its client may still serve what it has cached.
     Expire {
         /// The session.
         sid: SessionId,

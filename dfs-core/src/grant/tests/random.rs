@@ -155,21 +155,24 @@ impl World {
                 self.next_session += 1;
                 Event::Gone { session: old }
             }
-            Op::Rescue(n) => {
-                let session = session(n);
-                if self.naive.away.contains(&session) || self.naive.ever.is_empty() {
-                    return None;
-                }
-                let Grant { ino, range, fence: old_fence, .. } = *n.get(&self.naive.ever);
-                let req = self.request_number();
-                Event::Rescue(Rescue { req, session, ino, range, old_fence, min_hold: HOLD })
-            }
+            Op::Rescue(n) => self.rescue(n)?,
             Op::Wait(ms) => {
                 self.b.now = self.b.now + Duration::from_millis(*ms);
                 Event::Tick
             }
             Op::Restart => unreachable!("handled by the caller"),
         })
+    }
+
+    /// An active session asks for what some grant covered, its own or another's.
+    fn rescue(&mut self, n: &Index) -> Option<Event> {
+        let session = *n.get(&self.sessions);
+        if self.naive.away.contains(&session) || self.naive.ever.is_empty() {
+            return None;
+        }
+        let Grant { ino, range, fence: old_fence, .. } = *n.get(&self.naive.ever);
+        let req = self.request_number();
+        Some(Event::Rescue(Rescue { req, session, ino, range, old_fence, min_hold: HOLD }))
     }
 
     fn request_number(&mut self) -> RequestId {

@@ -439,3 +439,19 @@ fn pump_grants_neighbouring_readers_together_and_no_reader_before_an_earlier_wri
     let write = granted(&effects).expect("the writer is next");
     assert_eq!(granted(&b.release(write)).map(|grant| grant.session), Some(SessionId(5)));
 }
+
+#[test]
+fn i11_every_step_first_does_what_time_has_brought() {
+    let mut b = Bench::new();
+    let grant = b.write(1, A);
+    b.request(2, B, Mode::Write);
+    b.request(3, C, Mode::Write);
+    b.now = b.now + Duration::from_secs(15);
+    let Grant { session, ino, id, fence, .. } = grant;
+    let fenced = Effect::Fenced { session, ino, id, fence };
+    assert_eq!(b.release(grant), [journal_lost(grant), fenced]);
+    b.now = b.now + Duration::from_secs(45);
+    let effects = b.durable(grant);
+    assert_eq!(denied(&effects), Some((2, Code::Busy)));
+    assert_eq!((effects.last(), granted(&effects)), (Some(&revoked(grant)), None));
+}

@@ -9,7 +9,8 @@ use crate::{Fence, Ino};
 
 #[derive(Clone, Debug)]
 enum Op {
-    Wait(u64),
+    /// Time passes; whether anybody notices before the next event.
+    Wait(u64, bool),
     Establish(u8, u8),
     Attach(usize),
     Renew(usize, bool),
@@ -21,7 +22,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => prop_oneof![0u64..6_000, 14_000u64..16_000, 20_000u64..100_000].prop_map(Op::Wait),
+        4 => (prop_oneof![0u64..6_000, 14_000u64..16_000, 20_000u64..100_000], any::<bool>())
+            .prop_map(|(ms, tick)| Op::Wait(ms, tick)),
         3 => (0u8..4, 0u8..3).prop_map(|(u, v)| Op::Establish(u, v)),
         3 => (0usize..8).prop_map(Op::Attach),
         4 => (0usize..8, any::<bool>()).prop_map(|(s, o)| Op::Renew(s, o)),
@@ -98,6 +100,8 @@ impl Observer {
         let listed: Vec<_> = b.table.sessions().map(|info| info.sid).collect();
         assert_eq!(listed, self.journal.keys().copied().collect::<Vec<_>>());
         assert_eq!(b.table.in_grace(), self.grace_ends_due == 1);
+        let reclaiming = b.table.sessions().any(|info| info.state == State::Reclaim);
+        assert_eq!(b.table.in_grace(), reclaiming, "grace is there for whoever may reclaim");
         assert!(b.table.next_deadline().is_none_or(|at| at > b.now), "overdue after a step");
         for info in b.table.sessions() {
             if let State::Active { lapse_at } = info.state {
@@ -132,7 +136,7 @@ fn event(op: &Op, known: &[(SessionId, Seq)]) -> Option<Event> {
         }
         Op::Done(n) => pick(n).map(|(sid, _)| Event::ReclaimDone { sid })?,
         Op::Close(n) => pick(n).map(|(sid, _)| Event::Close { sid })?,
-        Op::Wait(_) | Op::Restart => return None,
+        Op::Wait(..) | Op::Restart => return None,
     })
 }
 
@@ -151,13 +155,20 @@ proptest! {
         observer.see(b.now, &effects);
         for op in &ops {
             let effects = match op {
-                Op::Wait(ms) => b.wait(*ms),
+                Op::Wait(ms, true) => b.wait(*ms),
+                Op::Wait(ms, false) => {
+                    b.now = b.now + Duration::from_millis(*ms);
+                    continue;
+                }
                 Op::Restart => {
                     leader_epoch += 1;
                     observer.grace_ends_due = 1;
                     b.restart(observer.journal.values().cloned().collect(), leader_epoch)
                 }
-                other => event(other, &observer.known).map_or(vec![], |event| b.step(event)),
+                other => match event(other, &observer.known) {
+                    Some(event) => b.step(event),
+                    None => continue,
+                },
             };
             observer.see(b.now, &effects);
             observer.check(&b);
