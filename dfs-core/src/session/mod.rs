@@ -95,12 +95,13 @@ impl SessionTable {
     pub fn check(&self, sid: SessionId, epoch: Seq, now: BootTime) -> Result<()> {
         self.check_read(sid, epoch, now)?;
         match self.grace_end {
-            Some(end) if now < end => {
-                // S15: a mutation could collide with what is yet to be reclaimed.
+            Some(end) => {
+                // S15: a mutation could collide with what is yet to be reclaimed. Also after `end`
+                // until a step has ended grace, which journals who missed it.
                 let wait = end.since(now).min(self.config.grace_retry);
                 Err(FsError::new(Code::Grace(wait), "the name server waits for its clients"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

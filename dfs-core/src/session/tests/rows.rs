@@ -276,6 +276,9 @@ fn s15_grace_lets_reads_pass_and_holds_mutations() {
     b.step(Event::Renew { sid: new, epoch: new_epoch, overdue: None });
     let wait = Code::Grace(Duration::from_millis(300));
     assert_eq!(code(b.table.check(new, new_epoch, near_end)), Some(wait));
+    let after_end = near_end + Duration::from_secs(9);
+    let wait = Code::Grace(Duration::ZERO);
+    assert_eq!(code(b.table.check(old, old_epoch, after_end)), Some(wait), "not ended yet");
     let effects = b.step(Event::Renew { sid: old, epoch: old_epoch, overdue: None });
     assert_eq!(effects, [Effect::RenewAck { sid: old, term: Duration::ZERO, blocked_on: None }]);
 }
