@@ -22,8 +22,12 @@ pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
 pub const SOFT_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Longest wait of an open or write for a lease.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Requests waiting for the grants of one inode; more are refused with `Busy`.
+pub const GRANT_WAITERS: usize = 4096;
 /// Reclaim window after a name-server start.
 pub const GRACE: Duration = Duration::from_secs(30);
+/// Longest time a client is told to wait before it asks again during grace, which may end early.
+pub const GRACE_RETRY: Duration = Duration::from_secs(1);
 /// How long a lapsed session without conflicts is kept.
 pub const COURTESY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// More lost objects than this expire a courtesy session.
