@@ -159,6 +159,11 @@ impl Holds {
         self.orphans.entry(ino).or_insert(free_at);
     }
 
+    /// Whether `ino` lost its last link and is not freed yet.
+    pub fn is_orphan(&self, ino: Ino) -> bool {
+        self.orphans.contains_key(&ino)
+    }
+
     /// Whether `ino` is an orphan whose time has come and that nobody holds; then forgets it.
     pub fn free(&mut self, now: BootTime, ino: Ino) -> bool {
         let due = self.orphans.get(&ino).is_some_and(|free_at| *free_at <= now);

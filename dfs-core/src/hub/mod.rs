@@ -162,6 +162,12 @@ impl Hub {
         if !self.lines.get(&session).is_some_and(live) || self.heat.is_hot(now, key) {
             return false; // H2
         }
+        if let Key::Attr(ino) = key
+            && self.holds.is_orphan(ino)
+            && !self.holds.of(ino).any(|holder| holder == session)
+        {
+            return false; // H2: a promise would not keep it alive, as an open handle relies on
+        }
         if !self.promises.has(session, key) {
             if self.promises.count(session) >= self.config.promises_per_session {
                 self.want_trim(now, session); // H12

@@ -181,9 +181,16 @@ impl Hub {
         self.timers.insert((free_at, Timer::Orphan(ino)));
     }
 
-    /// Frees `ino` if it is an orphan, old enough, and held by nobody.
+    /// Frees `ino` if it is an orphan, old enough, and held by nobody. Promises on it, as that of
+    /// who unlinked it, mean nothing any more: its number never comes back.
     pub(super) fn free(&mut self, now: BootTime, ino: Ino, out: &mut Vec<Effect>) {
         if self.holds.free(now, ino) {
+            for key in [Key::Attr(ino), Key::Dir(ino)] {
+                let holders: Vec<SessionId> = self.promises.holders(key).collect();
+                for session in holders {
+                    self.promises.remove(session, key);
+                }
+            }
             out.push(Effect::OrphanFree { ino });
         }
     }
