@@ -1,3 +1,4 @@
 //! The name server: sessions, names, grants, promises.
 
 pub mod op;
+pub mod resolve;
