@@ -68,6 +68,8 @@ pub const LINK_MAX: u32 = 65_000;
 pub const XATTR_VALUE_MAX: usize = 65_536;
 /// Longest list of extended attribute names of one inode in bytes (XATTR_LIST_MAX).
 pub const XATTR_LIST_MAX: usize = 65_536;
+/// Most bytes of all extended attribute values of one inode: they travel in one message.
+pub const XATTR_TOTAL_MAX: usize = 1024 * 1024;
 /// Largest file in bytes: the largest `off_t`.
 pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
 /// Largest message either side accepts, in bytes.
