@@ -2,7 +2,7 @@
 
 use super::NameServer;
 use super::committer::Work;
-use super::op::free_orphan::FreeOrphan;
+use super::op::FreeOrphan;
 use crate::collect::{Collector, Report};
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Ino, Result};

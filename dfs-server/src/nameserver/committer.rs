@@ -5,8 +5,7 @@
 //! by the operations that sessions may have outstanding (`REPLAY_SLOTS`).
 
 use super::numbers::Numbers;
-use super::op::{Context, Op, Outcome, Txn};
-use super::outcome;
+use super::op::{self, Context, Op, Outcome, Txn};
 use crate::clock::Clock;
 use crate::metastore::{Batch, Durability, MetaStore};
 use dfs_core::access::Credentials;
@@ -210,7 +209,7 @@ impl Thread {
                 batch.append(rows.clone());
                 Ok(Done::default())
             }
-            Work::Op { op, who, answer } => {
+            Work::Op { op: work, who, answer } => {
                 let cx = Context { who, cookie_key: &self.setup.cookie_key };
                 let mut txn = Txn {
                     store: &*self.setup.store,
@@ -218,10 +217,9 @@ impl Thread {
                     numbers: &mut self.setup.numbers,
                     now: self.setup.clock.wall(),
                 };
-                let outcome = op.effect(&cx, &mut txn)?;
+                let outcome = work.effect(&cx, &mut txn)?;
                 if let Some(key) = answer {
-                    batch.answers.insert((key.sid, key.op), outcome::encode(&outcome));
-                    batch.answers_done.insert(key.sid, key.done_below);
+                    op::keep_answer(batch, key.sid, key.op, key.done_below, &outcome);
                 }
                 Ok(Done { outcome, ver: 0 })
             }

@@ -5,6 +5,7 @@ use super::content::{Found, Wanted};
 use super::mutate::{Applied, Guard, Mutation};
 use super::{Caller, NameServer, resolve};
 use dfs_core::access::{READ, WRITE};
+use dfs_core::extent::ObjectName;
 use dfs_core::grant::{self, Grant, Mode};
 use dfs_core::range::Range;
 use dfs_core::{BootTime, Code, Fence, FsError, GrantId, Ino, RequestId, Result, limits};
@@ -165,6 +166,50 @@ impl NameServer {
             let _ = tx.send(ver);
         });
         rx.await.unwrap_or_else(|_| Err(FsError::new(Code::Io, "the server is stopping")))
+    }
+
+    /// The lease that comes with a file the caller has just created.
+    pub async fn lease_of_new(self: &Arc<Self>, caller: &Caller, ino: Ino) -> Result<v1::Grant> {
+        let wish = Wish {
+            ino,
+            mode: Mode::Write,
+            nonblock: true,
+            wait: Duration::ZERO,
+            min_hold: limits::LEASE_HOLD_MIN,
+            opened: true,
+        };
+        Ok(grant_to(&self.acquire(caller, wish).await?, self.clock.now()))
+    }
+
+    /// Whether the caller may write an object of this name: its upload is under way.
+    pub fn may_upload(&self, caller: &Caller, name: ObjectName) -> Result<()> {
+        let machines = self.lock();
+        machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
+        if machines.uploads.is_live(name.born, caller.sid) {
+            return Ok(());
+        }
+        let text = format!("session {} has no upload {}", caller.sid, name.born);
+        Err(FsError::new(Code::Fenced, text))
+    }
+
+    /// Whether the caller may read objects.
+    pub fn may_fetch(&self, caller: &Caller) -> Result<()> {
+        self.may_read(caller)
+    }
+
+    /// Whether a commit of this caller may name an object: it was written for this file under a
+    /// live upload, and it is stored.
+    pub fn check_object(&self, caller: &Caller, name: ObjectName, ino: Ino) -> Result<()> {
+        if name.ino != ino || !self.objects.contains(name)? {
+            let text = format!("a commit of inode {ino} names {name:?}, which is not stored for it");
+            return Err(FsError::new(Code::Invalid, text));
+        }
+        self.may_upload(caller, name)
+    }
+
+    /// A commit has named the objects of an upload.
+    pub fn upload_done(&self, ver: u64) {
+        self.lock().uploads.committed(ver);
     }
 
     /// Carries out a change that needs the write lease only for itself, such as a truncation by

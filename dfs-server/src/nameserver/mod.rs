@@ -14,7 +14,6 @@ pub mod mutate;
 pub mod numbers;
 pub mod op;
 mod outbox;
-pub mod outcome;
 pub mod reads;
 pub mod recovery;
 mod replay;
@@ -102,6 +101,26 @@ impl NameServer {
         }
     }
 
+    /// Totals of the file system (statvfs(3)).
+    pub fn statfs(&self, caller: &Caller) -> Result<v1::StatFsRep> {
+        self.may_read(caller)?;
+        let space = self.objects.statfs()?;
+        Ok(v1::StatFsRep {
+            fail: None,
+            total_bytes: space.total_bytes,
+            free_bytes: space.free_bytes,
+            available_bytes: space.available_bytes,
+            inodes: self.store.inodes()?,
+        })
+    }
+
+    /// Makes everything applied survive a power loss.
+    pub fn flush(&self) {
+        if let Err(error) = self.store.flush() {
+            tracing::error!(%error, "metadata could not be flushed");
+        }
+    }
+
     /// Lets time pass for every machine.
     pub fn tick(&self) {
         self.lock().tick(self.clock.now());
@@ -157,17 +176,15 @@ fn rows_of(fact: &Fact) -> Batch {
                 verifier: s.verifier,
                 description: s.description.clone(),
             };
-            batch.sessions.insert(s.sid, Some(row));
+            op::open_session(&mut batch, row);
         }
-        Fact::Close(sid) => {
-            batch.sessions.insert(*sid, None);
-            batch.forget_sessions.insert(*sid);
-        }
-        Fact::Lost(sid, LostItem::Grant { ino, fence }) => {
-            batch.lost.insert(LostRow { sid: *sid, ino: *ino, fence: Some(*fence) });
-        }
-        Fact::Lost(sid, LostItem::Locks { ino }) => {
-            batch.lost.insert(LostRow { sid: *sid, ino: *ino, fence: None });
+        Fact::Close(sid) => op::close_session(&mut batch, *sid),
+        Fact::Lost(sid, item) => {
+            let (ino, fence) = match *item {
+                LostItem::Grant { ino, fence } => (ino, Some(fence)),
+                LostItem::Locks { ino } => (ino, None),
+            };
+            op::record_loss(&mut batch, LostRow { sid: *sid, ino, fence });
         }
     }
     batch

@@ -7,7 +7,7 @@ use super::committer::{AnswerKey, Done, Work};
 use super::machines::Signal;
 use super::op::{Context, Op, Outcome, Verdict};
 use super::replay::Arrival;
-use super::{Caller, NameServer, outcome};
+use super::{Caller, NameServer};
 use dfs_core::hub::{Key, MutationId};
 use dfs_core::range::Range;
 use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
@@ -95,7 +95,7 @@ impl NameServer {
         asked_before: bool,
     ) -> Result<Applied> {
         if asked_before && let Some(stored) = self.store.answer(caller.sid, caller.op)? {
-            return Ok(self.unpromised(outcome::decode(&stored)?));
+            return Ok(self.unpromised(Outcome::decode(&stored)?));
         }
         for _ in 0..REPLANS {
             if let Some(answer) = self.attempt(&caller, &mutation).await? {

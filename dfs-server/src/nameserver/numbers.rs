@@ -28,7 +28,7 @@ struct Counter {
 }
 
 impl Counter {
-    fn load(view: &dyn Read, name: &'static str, first: u64) -> Result<Counter> {
+    fn load(view: &(impl Read + ?Sized), name: &'static str, first: u64) -> Result<Counter> {
         let limit = view.number(name)?.unwrap_or(first);
         Ok(Counter { name, next: limit, limit, safe: limit })
     }
@@ -48,7 +48,7 @@ impl Counter {
 
 impl Numbers {
     /// The counters as the store has them.
-    pub fn load(view: &dyn Read) -> Result<Numbers> {
+    pub fn load(view: &(impl Read + ?Sized)) -> Result<Numbers> {
         let inos = Counter::load(view, INO_LIMIT, Ino::ROOT.0 + 1)?;
         let versions = Counter::load(view, VER_LIMIT, 1)?;
         Ok(Numbers { inos, versions })

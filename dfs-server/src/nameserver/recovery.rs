@@ -7,11 +7,10 @@ use super::numbers::Numbers;
 use super::{NameServer, Settings};
 use crate::clock::Clock;
 use crate::filestore::ObjectStore;
-use crate::metastore::{Batch, Durability, Inode, MetaStore, Recovered};
-use dfs_core::attr::{Attr, Kind};
+use crate::metastore::{Batch, Durability, MetaStore, Recovered};
 use dfs_core::seq::Sequencer;
 use dfs_core::session::{self, LostItem, OpenSession};
-use dfs_core::{Ino, Result, Seq, hub, limits};
+use dfs_core::{Ino, Result, Seq, hub};
 use std::sync::{Arc, Mutex};
 
 /// How often time passes for the machines: all their deadlines are longer by far.
@@ -31,7 +30,7 @@ impl NameServer {
         make_root(&*store, leader_epoch, &seq, &*clock)?;
         let committer = Committer::start(Setup {
             store: store.clone(),
-            numbers: Numbers::load(store_view(&*store))?,
+            numbers: Numbers::load(&*store)?,
             seq: seq.clone(),
             clock: clock.clone(),
             epoch: leader_epoch,
@@ -85,10 +84,6 @@ impl NameServer {
     }
 }
 
-fn store_view(store: &dyn MetaStore) -> &dyn crate::metastore::Read {
-    store
-}
-
 fn open_sessions(recovered: &Recovered) -> Vec<OpenSession> {
     let lost_of = |sid| {
         let rows = recovered.lost.iter().filter(move |row| row.sid == sid);
@@ -118,30 +113,8 @@ fn make_root(
     if store.inode(Ino::ROOT)?.is_some() {
         return Ok(());
     }
-    let now = clock.wall();
-    let attr = Attr {
-        ino: Ino::ROOT,
-        kind: Kind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        nlink: 2,
-        rdev: 0,
-        size: 0,
-        blocks: 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: now,
-        attr_ver: 1,
-        content_ver: 0,
-        has_xattrs: false,
-        link_target: Vec::new(),
-        dir_ver: 1,
-        parent: Ino::ROOT,
-    };
     let mut batch = Batch::default();
-    batch.inodes.insert(Ino::ROOT, Some(Inode { attr, unit: limits::STRIPE_UNIT }));
+    batch.inodes.insert(Ino::ROOT, Some(super::op::root(clock.wall())));
     let first = seq.lock().expect("no panic under this lock").next();
     store.commit(epoch, first, &batch, Durability::Strict)
 }

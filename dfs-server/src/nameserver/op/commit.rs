@@ -10,7 +10,7 @@ use crate::nameserver::resolve;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::extent::{Extent, Source};
 use dfs_core::hub::{Hold, IntentKey, Item};
-use dfs_core::limits::INLINE_MAX;
+use dfs_core::limits::{COMMIT_INLINE_MAX, INLINE_MAX};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 
@@ -29,7 +29,7 @@ pub struct Commit {
     /// Size of the new version.
     pub size: u64,
     /// Changed ranges in order, below `size`: data inside one stripe each and named for this inode,
-    /// inline bytes up to `INLINE_MAX` in total, holes of any length.
+    /// inline bytes up to `INLINE_MAX` each and `COMMIT_INLINE_MAX` in total, holes of any length.
     pub extents: Vec<Extent>,
     /// Attribute changes that ride along; a size fails with `Invalid`. Without `mtime` the change
     /// counts as made now.
@@ -57,6 +57,9 @@ impl Commit {
                 return invalid(format!("{range:?} is empty, out of order or behind the end"));
             }
             (at, inline) = (range.end, inline + extent.inline_len());
+            if extent.inline_len() > INLINE_MAX {
+                return invalid(format!("{range:?} is too long to be inline"));
+            }
             let crosses = range.start / unit != (range.end - 1) / unit;
             match &extent.source {
                 Source::Hole => {}
@@ -73,8 +76,8 @@ impl Commit {
                 Source::Inline(_) | Source::Object(..) => {}
             }
         }
-        if inline > INLINE_MAX {
-            return invalid(format!("{inline} inline bytes are more than {INLINE_MAX}"));
+        if inline > COMMIT_INLINE_MAX {
+            return invalid(format!("{inline} inline bytes are more than {COMMIT_INLINE_MAX}"));
         }
         Ok(())
     }
@@ -114,6 +117,10 @@ fn written_at(cx: &Context<'_>, attr: &Attr, given: Option<SetTime>, now: Timest
 impl Op for Commit {
     fn verb(&self) -> &'static str {
         "commit"
+    }
+
+    fn durable(&self) -> bool {
+        true
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
