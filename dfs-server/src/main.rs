@@ -1,6 +1,3 @@
-//! The dfs server: name server and file store in one process.
-
-mod metastore;
-mod nameserver;
+//! The program `dfs-server`.
 
 fn main() {}
