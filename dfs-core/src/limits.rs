@@ -108,3 +108,7 @@ pub const LOCKS_PER_SESSION: usize = 65_536;
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol number this program speaks.
 pub const PROTOCOL_MAX: u32 = 1;
+/// An object must be unreferenced in two sweeps this far apart before it is removed.
+pub const COLLECT_GAP: Duration = Duration::from_secs(120);
+/// Candidates for removal of one sweep; further ones wait for a later sweep.
+pub const COLLECT_CANDIDATES: usize = 1_000_000;

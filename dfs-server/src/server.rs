@@ -5,7 +5,8 @@ use crate::cli::{Listen, Options};
 use crate::clock::SystemClock;
 use crate::collect::Collector;
 use crate::datadir::DataDir;
-use crate::filestore::ObjectStore;
+use crate::filestore::{self, ObjectStore};
+use crate::metastore::Durability;
 use crate::metastore::SqliteStore;
 use crate::metrics::Metrics;
 use crate::nameserver::{NameServer, Settings};
@@ -24,6 +25,9 @@ use tonic::transport::Server;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const FRAME: u32 = 256 << 10;
+/// Content is what `fsync` and `close` speak of: it is flushed in every mode.
+const OBJECTS: filestore::Options =
+    filestore::Options { durability: Durability::Strict, reserve: filestore::RESERVE };
 /// Clients that do not answer a ping for this long are gone.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A stopping server waits this long for calls to end.
@@ -33,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub fn run(options: &Options) -> Result<()> {
     let data = DataDir::open(&options.data)?;
     let store = Arc::new(SqliteStore::open(&data.meta_db())?);
-    let (objects, repaired) = ObjectStore::open(&data.objects())?;
+    let (objects, repaired) = ObjectStore::open(&data.objects(), OBJECTS)?;
     tracing::info!(?repaired, "file store is open");
     let settings = Settings { durability: options.durability, root_squash: options.root_squash };
     let objects = Arc::new(objects);
@@ -50,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 async fn serve(options: &Options, server: &Arc<NameServer>) -> Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let collector = Arc::new(Mutex::new(Collector::default()));
+    let collector = Arc::new(Mutex::new(Collector::new()));
     let services = Services::new(server.clone(), metrics.clone(), collector.clone());
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();

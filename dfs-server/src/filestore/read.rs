@@ -23,6 +23,12 @@ impl ObjectStore {
     pub fn read(&self, name: ObjectName, off: u64, len: u64) -> Result<Bytes> {
         Sealed::open(&self.path_of(name), name)?.read(off, len)
     }
+
+    /// Whether an object of this name is sealed. Fails with `Io`.
+    pub fn contains(&self, name: ObjectName) -> Result<bool> {
+        let path = self.path_of(name);
+        path.try_exists().map_err(|e| crate::disk::failed(format_args!("look at {}", path.display()), &e))
+    }
 }
 
 /// An open object whose footer and checksum table are verified.
@@ -121,7 +127,7 @@ impl Sealed {
             let step = STEP.min(self.len - at);
             let theirs = &mut theirs[..step as usize];
             other.read_exact_at(theirs, at).map_err(|e| disk::failed("read a temp file", &e))?;
-            if self.read(at, step)? != theirs {
+            if *self.read(at, step)? != *theirs {
                 return Ok(false);
             }
         }

@@ -126,19 +126,19 @@ impl Writer {
         self.write_footer()
             .and_then(|()| if strict { self.file.sync_data() } else { Ok(()) })
             .map_err(|e| disk::failed(format_args!("write {}", name::text(self.name)), &e))?;
-        let leaf = name::leaf(self.name.ino);
-        self.store.ensure_leaf(leaf)?;
+        let (store, leaf) = (self.store.clone(), name::leaf(self.name.ino));
+        store.ensure_leaf(leaf)?;
         let sealed = self.seal()?;
         if strict {
-            return disk::sync_folder(&self.store.leaf_path(leaf));
+            return disk::sync_folder(&store.leaf_path(leaf));
         }
         let full = {
-            let unsynced = &self.store.inner.unsynced;
+            let unsynced = &store.inner.unsynced;
             let mut unsynced = unsynced.lock().unwrap_or_else(PoisonError::into_inner);
             unsynced.push((sealed, leaf));
             unsynced.len() >= UNSYNCED_MAX
         };
-        if full { self.store.flush() } else { Ok(()) }
+        if full { store.flush() } else { Ok(()) }
     }
 
     fn write_footer(&mut self) -> io::Result<()> {
@@ -160,8 +160,9 @@ impl Writer {
                 let strict = store.inner.options.durability == Durability::Strict;
                 let old = old.into_file();
                 if strict {
-                    let attempt = format_args!("sync {}", name::text(name)).to_string();
-                    old.sync_data().map_err(|e| disk::failed(attempt, &e))?;
+                    let synced = old.sync_data();
+                    synced
+                        .map_err(|e| disk::failed(format_args!("sync {}", path.display()), &e))?;
                 }
                 return Ok(old);
             }

@@ -67,6 +67,10 @@ pub struct SessionRow {
     pub verifier: [u8; 16],
     /// What the client said of itself.
     pub description: String,
+    /// Grants with a fence up to this were lost in a reclaim window it missed.
+    pub floor: u64,
+    /// It missed the last reclaim window and has not come back since.
+    pub absent: bool,
 }
 
 /// Something taken from a session by force.

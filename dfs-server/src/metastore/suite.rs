@@ -66,6 +66,8 @@ fn session(sid: SessionId, seed: u64) -> SessionRow {
         uuid: bytes,
         verifier: bytes,
         description: format!("host {seed}"),
+        floor: seed,
+        absent: seed % 2 == 1,
     }
 }
 

@@ -30,16 +30,14 @@ impl NameServer {
 
     /// Removes objects that nothing refers to. Blocks on the disk.
     pub fn sweep(&self, collector: &Mutex<Collector>) -> Result<Report> {
-        let (lowest_live, pinned) = {
-            let machines = self.lock();
-            if machines.sessions.in_grace() {
-                let after = Duration::from_secs(1);
-                return Err(FsError::new(Code::Grace(after), "clients still restate their uploads"));
-            }
-            (machines.uploads.lowest_live(), machines.uploads.pinned())
-        };
+        if self.lock().sessions.in_grace() {
+            let after = Duration::from_secs(1);
+            return Err(FsError::new(Code::Grace(after), "clients still restate their uploads"));
+        }
+        let live = || self.lock().uploads.protected_from();
+        let pinned = |name| self.lock().uploads.is_pinned(name);
         let mut collector = collector.lock().expect("no panic under this lock");
-        collector.sweep(&*self.store, &self.objects, lowest_live, &pinned, self.clock.now())
+        collector.sweep(self.clock.now(), &*self.store, &self.objects, live, pinned)
     }
 
     /// Sweeps now and then until the server is dropped.

@@ -5,6 +5,7 @@ use super::reads::{Promised, busy};
 use super::resolve::{self, Content};
 use super::{Caller, NameServer};
 use crate::metastore::Read;
+use bytes::Bytes;
 use dfs_core::attr::Attr;
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::range::Range;
@@ -86,7 +87,7 @@ impl NameServer {
 fn fill(
     bytes: &mut [u8],
     extents: &[Extent],
-    read: impl Fn(ObjectName, u64, u64) -> Result<Vec<u8>>,
+    read: impl Fn(ObjectName, u64, u64) -> Result<Bytes>,
 ) -> Result<()> {
     for extent in extents {
         let range = extent.range.start as usize..extent.range.end as usize;

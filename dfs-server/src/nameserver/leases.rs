@@ -151,7 +151,7 @@ impl NameServer {
             let (ino, id, fence) = (guard.ino, guard.grant, guard.fence);
             machines.grants.check_commit(caller.sid, ino, id, fence, Range::ALL)?;
         }
-        if self.objects.statfs()?.available_bytes < bytes {
+        if self.objects.statfs()?.available < bytes {
             let text = format!("{bytes} bytes do not fit on the file store");
             return Err(FsError::new(Code::NoSpace, text));
         }

@@ -89,6 +89,8 @@ pub struct Machines {
     kept: HashMap<MutationId, Vec<Key>>,
     requests: HashMap<RequestId, oneshot::Sender<Result<grant::Grant>>>,
     lock_requests: HashMap<RequestId, oneshot::Sender<Result<()>>>,
+    /// The journal's rows of the sessions that are not over.
+    pub rows: HashMap<SessionId, session::OpenSession>,
     /// To be journaled, in order.
     pub records: Vec<Record>,
     /// Orphans to free.
@@ -120,6 +122,7 @@ impl Machines {
             kept: HashMap::new(),
             requests: HashMap::new(),
             lock_requests: HashMap::new(),
+            rows: HashMap::new(),
             records: Vec::new(),
             orphans: Vec::new(),
             next_number: 0,
@@ -289,6 +292,15 @@ impl Machines {
         self.records.push(Record { fact, then });
     }
 
+    /// Journals a session's row again after a change.
+    fn record_row(&mut self, sid: SessionId, change: impl FnOnce(&mut session::OpenSession)) {
+        if let Some(row) = self.rows.get_mut(&sid) {
+            change(row);
+            let row = row.clone();
+            self.record(Fact::Open(row), Then::Nothing);
+        }
+    }
+
     fn session_effect(
         &mut self,
         now: BootTime,
@@ -299,6 +311,7 @@ impl Machines {
             session::Effect::JournalOpen { session } => {
                 let sid = session.sid;
                 self.replay.opened(sid);
+                self.rows.insert(sid, session.clone());
                 self.record(Fact::Open(session), Then::Nothing);
                 self.queue_hub(now, hub::Event::Activate { session: sid }, queue);
             }
@@ -322,7 +335,19 @@ impl Machines {
                 self.queue_grant(now, grant::Event::Back { session: sid }, queue);
                 self.queue_lock(now, lock::Event::Back { session: sid }, queue);
             }
-            session::Effect::Gone { sid } | session::Effect::DropUnreclaimed { sid } => {
+            session::Effect::DropUnreclaimed { sid, floor } => {
+                tracing::warn!(session = %sid, "session did not come back in time to reclaim");
+                self.record_row(sid, |row| (row.floor, row.absent) = (floor, true));
+                self.queue_hub(now, hub::Event::Gone { session: sid }, queue);
+                self.queue_grant(now, grant::Event::Gone { session: sid }, queue);
+                self.queue_lock(now, lock::Event::Gone { session: sid }, queue);
+                self.uploads.forget(sid);
+            }
+            session::Effect::JournalReturned { sid } => {
+                self.record_row(sid, |row| row.absent = false);
+            }
+            session::Effect::Gone { sid } => {
+                self.rows.remove(&sid);
                 self.queue_hub(now, hub::Event::Gone { session: sid }, queue);
                 self.queue_grant(now, grant::Event::Gone { session: sid }, queue);
                 self.queue_lock(now, lock::Event::Gone { session: sid }, queue);

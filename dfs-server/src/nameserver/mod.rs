@@ -107,9 +107,9 @@ impl NameServer {
         let space = self.objects.statfs()?;
         Ok(v1::StatFsRep {
             fail: None,
-            total_bytes: space.total_bytes,
-            free_bytes: space.free_bytes,
-            available_bytes: space.available_bytes,
+            total_bytes: space.total,
+            free_bytes: space.free,
+            available_bytes: space.available,
             inodes: self.store.inodes()?,
         })
     }
@@ -175,6 +175,8 @@ fn rows_of(fact: &Fact) -> Batch {
                 uuid: s.uuid,
                 verifier: s.verifier,
                 description: s.description.clone(),
+                floor: s.floor.0,
+                absent: s.absent,
             };
             op::open_session(&mut batch, row);
         }

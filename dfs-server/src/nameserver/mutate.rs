@@ -113,15 +113,14 @@ impl NameServer {
         mutation: &Mutation,
     ) -> Result<Option<Applied>> {
         let cx = Context { who: &caller.who, cookie_key: &self.cookie_key };
-        let view: &dyn crate::metastore::Read = &*self.store;
-        let intents = mutation.op.intents(&cx, view)?;
+        let intents = mutation.op.intents(&cx, &*self.store)?;
         let (running, granted) =
             Running::begin(self.clone(), caller.sid, intents.clone());
         granted.await.map_err(|_| stopping())?;
-        if mutation.op.intents(&cx, view)? != intents {
+        if mutation.op.intents(&cx, &*self.store)? != intents {
             return Ok(None);
         }
-        let items = match mutation.op.check(&cx, view)? {
+        let items = match mutation.op.check(&cx, &*self.store)? {
             Verdict::Done(outcome) => return Ok(Some(self.unpromised(outcome))),
             Verdict::Change(items) => items,
         };

@@ -37,7 +37,7 @@ impl NameServer {
             cookie_key: recovered.cookie_key,
             durability: settings.durability,
         });
-        let committer = committer.map_err(|e| crate::disk::io_error("start", "committer", &e))?;
+        let committer = committer.map_err(|e| crate::disk::failed("start the committing thread", &e))?;
         let server = Arc::new_cyclic(|me| NameServer {
             store,
             objects,
@@ -64,6 +64,7 @@ impl NameServer {
         let now = self.clock.now();
         let mut machines = self.lock();
         let sessions = open_sessions(&recovered);
+        machines.rows = sessions.iter().map(|s| (s.sid, s.clone())).collect();
         machines.session(now, session::Event::Load { sessions });
         for ino in recovered.orphans {
             machines.hub(now, hub::Event::Orphaned { ino });
@@ -98,6 +99,8 @@ fn open_sessions(recovered: &Recovered) -> Vec<OpenSession> {
         uuid: row.uuid,
         verifier: row.verifier,
         description: row.description.clone(),
+        floor: Seq(row.floor),
+        absent: row.absent,
         lost: lost_of(row.sid).collect(),
     };
     recovered.sessions.iter().map(open).collect()

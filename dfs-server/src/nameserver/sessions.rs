@@ -187,7 +187,7 @@ impl NameServer {
             let (ino, id, fence) = (Ino(g.ino), GrantId(g.grant), Fence(g.fence));
             let item = LostItem::Grant { ino, fence };
             let mode = if g.write { Mode::Write } else { Mode::Read };
-            if !machines.sessions.has_lost(caller.sid, item) {
+            if machines.sessions.may_reclaim(caller.sid, item) {
                 let range = range_from(g.range);
                 let event = grant::Reclaim { session: caller.sid, ino, id, fence, mode, range };
                 machines.grant(now, grant::Event::Reclaim(event));
@@ -201,8 +201,7 @@ impl NameServer {
             let owner = Owner { session: caller.sid, owner: l.owner };
             let range = lock::range_of(l.start, l.end);
             let wanted = RecordLock { owner, pid: l.pid, exclusive: l.exclusive, range };
-            let known_lost = machines.sessions.has_lost(caller.sid, LostItem::Locks { ino });
-            let granted = !known_lost && {
+            let granted = machines.sessions.may_reclaim(caller.sid, LostItem::Locks { ino }) && {
                 let event = |req| lock::Event::Reclaim { req, ino, lock: wanted };
                 let (_, mut answer) = machines.request_lock(now, event);
                 matches!(answer.try_recv(), Ok(Ok(())))

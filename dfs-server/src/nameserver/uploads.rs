@@ -3,13 +3,14 @@
 
 use dfs_core::extent::ObjectName;
 use dfs_core::{Ino, SessionId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// What is protected.
-#[derive(Default)]
 pub struct Uploads {
     /// Version numbers of uploads and who writes them.
     live: BTreeMap<u64, SessionId>,
+    /// One above the highest number given to an upload in this life of the server.
+    next: u64,
     /// Objects of old versions that somebody still reads.
     pinned: HashMap<(Ino, u64), Vec<ObjectName>>,
 }
@@ -18,6 +19,7 @@ impl Uploads {
     /// A session writes objects under this version number.
     pub fn begin(&mut self, ver: u64, sid: SessionId) {
         self.live.insert(ver, sid);
+        self.next = if self.next == u64::MAX { ver + 1 } else { self.next.max(ver + 1) };
     }
 
     /// A commit has named the objects of an upload.
@@ -35,9 +37,11 @@ impl Uploads {
         self.live.retain(|_, owner| *owner != sid);
     }
 
-    /// The lowest version number a live upload writes under.
-    pub fn lowest_live(&self) -> Option<u64> {
-        self.live.keys().next().copied()
+    /// Objects born at or above this number may be named by a commit to come. Without a live upload
+    /// it is the number behind the last one, or none at all before the first: an object written
+    /// after this was asked is seen as new by the next sweep.
+    pub fn protected_from(&self) -> u64 {
+        self.live.keys().next().copied().unwrap_or(self.next)
     }
 
     /// Keeps the objects of an old version.
@@ -50,8 +54,14 @@ impl Uploads {
         self.pinned.remove(&(ino, ver));
     }
 
-    /// All objects of pinned versions.
-    pub fn pinned(&self) -> BTreeSet<ObjectName> {
-        self.pinned.values().flatten().copied().collect()
+    /// Whether somebody still reads this object of an old version.
+    pub fn is_pinned(&self, name: ObjectName) -> bool {
+        self.pinned.values().flatten().any(|pinned| *pinned == name)
+    }
+}
+
+impl Default for Uploads {
+    fn default() -> Uploads {
+        Uploads { live: BTreeMap::new(), next: u64::MAX, pinned: HashMap::new() }
     }
 }

@@ -116,7 +116,7 @@ impl Services {
     }
 
     async fn copy(&self, req: CloneReq) -> Result<CommitRep> {
-        let clone = op::Clone {
+        let clone = op::CloneRange {
             src: Ino(req.src),
             src_off: req.src_off,
             len: req.len,

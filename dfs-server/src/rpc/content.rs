@@ -76,7 +76,7 @@ impl Services {
                 let message = match objects.read(name, off, len) {
                     Ok(data) => {
                         let crc = crc32c::crc32c(&data);
-                        ReadObjectRep { fail: None, data: data.into(), crc }
+                        ReadObjectRep { fail: None, data, crc }
                     }
                     Err(error) => {
                         super::log_refusal("object_read", &error);

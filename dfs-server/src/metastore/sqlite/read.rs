@@ -14,7 +14,7 @@ const STRIPES: &str =
     "SELECT idx, extents FROM stripe WHERE ino = ?1 AND idx BETWEEN ?2 AND ?3 ORDER BY idx";
 const ANSWER: &str = "SELECT answer FROM answer WHERE sid = ?1 AND op = ?2";
 const NUMBER: &str = "SELECT value FROM number WHERE name = ?1";
-const SESSIONS: &str = "SELECT sid, epoch, uuid, verifier, description FROM session";
+const SESSIONS: &str = "SELECT sid, epoch, uuid, verifier, description, floor, absent FROM session";
 const LOST: &str = "SELECT sid, ino, locks, fence FROM lost";
 const ORPHANS: &str = "SELECT ino FROM inode WHERE nlink = 0";
 const INODES: &str = "SELECT inodes FROM leader";

@@ -72,7 +72,8 @@ CREATE TABLE stripe (
 
 CREATE TABLE session (
   sid INTEGER PRIMARY KEY, epoch INTEGER NOT NULL,
-  uuid BLOB NOT NULL, verifier BLOB NOT NULL, description TEXT NOT NULL
+  uuid BLOB NOT NULL, verifier BLOB NOT NULL, description TEXT NOT NULL,
+  floor INTEGER NOT NULL, absent INTEGER NOT NULL
 ) STRICT;
 
 -- What was taken by force: a grant with its fence (locks = 0), or the record locks of an inode
@@ -232,7 +233,7 @@ pub(super) fn dentry_of(dir: Ino, row: &Row<'_>) -> rusqlite::Result<Result<Dent
     Ok(Ok(Dentry { dir, cookie, name, ino: Ino(loaded(row, 2)?), kind }))
 }
 
-/// Columns: sid, epoch, uuid, verifier, description.
+/// Columns: sid, epoch, uuid, verifier, description, floor, absent.
 pub(super) fn session_of(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     Ok(SessionRow {
         sid: SessionId(loaded(row, 0)?),
@@ -240,6 +241,8 @@ pub(super) fn session_of(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         uuid: row.get(2)?,
         verifier: row.get(3)?,
         description: row.get(4)?,
+        floor: loaded(row, 5)?,
+        absent: row.get(6)?,
     })
 }
 

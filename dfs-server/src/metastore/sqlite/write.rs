@@ -214,13 +214,15 @@ fn put_stripes(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn put_sessions(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let mut put = txn.prepare_cached("REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut put = txn.prepare_cached("REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     let mut delete = txn.prepare_cached("DELETE FROM session WHERE sid = ?1")?;
     for (sid, row) in &batch.sessions {
         let sid = stored(sid.0);
         match row {
             Some(s) => {
-                put.execute(params![sid, stored(s.epoch), s.uuid, s.verifier, s.description])?
+                let (epoch, floor) = (stored(s.epoch), stored(s.floor));
+                let (uuid, verifier, text) = (&s.uuid, &s.verifier, &s.description);
+                put.execute(params![sid, epoch, uuid, verifier, text, floor, s.absent])?
             }
             None => delete.execute([sid])?,
         };
