@@ -82,6 +82,20 @@ pub const HOT_KEY_HOLDERS: usize = 64;
 pub const HOT_KEY_CHANGES_PER_SECOND: u32 = 5;
 /// How long a hot key stays without promises.
 pub const HOT_KEY_PAUSE: Duration = Duration::from_secs(2);
+/// An inode without links is freed this long after the last link went at the earliest (PROTOCOL 3.6).
+pub const ORPHAN_GRACE: Duration = Duration::from_secs(60);
+/// How long a lapsed session counts as having open whatever it had an attribute promise on.
+pub const WEAK_HOLD_MAX: Duration = Duration::from_secs(3600);
+/// Open holds of one session; more are not recorded.
+pub const OPEN_HOLDS_PER_SESSION: usize = 262_144;
+/// Pinned versions of one session; more are not recorded.
+pub const PINS_PER_SESSION: usize = 65_536;
+/// A `Trim` asks for this part of a session's promises: one in so many.
+pub const TRIM_ONE_IN: usize = 8;
+/// Record locks, held and waited for, of one inode.
+pub const LOCKS_PER_INODE: usize = 8192;
+/// Record locks, held and waited for, of one session.
+pub const LOCKS_PER_SESSION: usize = 65_536;
 /// Oldest protocol number this program speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol number this program speaks.
