@@ -79,11 +79,14 @@ pub fn plan(
             return plan;
         }
         if file.bytes > LARGE_FILE && file.bytes > left {
-            plan.punch_parts(file.ino, &parts(file.ino), target);
-        } else {
-            plan.drop.push(file.ino);
-            plan.freed += file.bytes;
+            let parts = parts(file.ino);
+            if parts.clean.iter().map(|r| r.len()).sum::<u64>() >= left {
+                plan.punch_parts(file.ino, &parts, target);
+                return plan;
+            }
         }
+        plan.drop.push(file.ino);
+        plan.freed += file.bytes;
     }
     for file in coldest_first.clone().filter(|file| file.open || file.dirty_bytes > 0) {
         if plan.freed >= target {
