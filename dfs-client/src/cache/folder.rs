@@ -61,7 +61,6 @@ impl Folder {
         for name in ["fresh", "unsaved", "recovered"] {
             make_dir(&root.join(name))?;
         }
-        make_data_dirs(&root.join("data"))?;
         let uuid = read_or_make_uuid(&root.join("uuid"))?;
         Ok(Folder {
             root: root.to_owned(),
@@ -97,7 +96,7 @@ impl Folder {
         self.root.join("index.db")
     }
 
-    /// One of the folders with working files, `n` below [`DATA_FOLDERS`].
+    /// One of the folders with working files, `n` below [`DATA_FOLDERS`]; made when it is needed.
     pub fn data_dir(&self, n: u64) -> PathBuf {
         self.root.join("data").join(format!("{n:02x}"))
     }
@@ -141,14 +140,6 @@ pub fn make_dir(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|e| io_error("make folder", path, &e))
-}
-
-fn make_data_dirs(data: &Path) -> Result<()> {
-    let last = data.join(format!("{:02x}", DATA_FOLDERS - 1));
-    if last.is_dir() {
-        return Ok(());
-    }
-    (0..DATA_FOLDERS).try_for_each(|n| make_dir(&data.join(format!("{n:02x}"))))
 }
 
 fn read_or_make_uuid(path: &Path) -> Result<[u8; 16]> {

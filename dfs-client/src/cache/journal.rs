@@ -92,8 +92,8 @@ pub struct Journal {
 pub struct Found {
     /// Its header.
     pub header: Header,
-    /// All whole records with the offset behind each.
-    records: Vec<(Record, u64)>,
+    /// All whole records.
+    records: Vec<Record>,
     /// Where the records begin.
     start: u64,
     path: PathBuf,
@@ -129,10 +129,13 @@ impl Journal {
         if self.unconfirmed { self.append(Record::Done) } else { Ok(()) }
     }
 
-    /// Takes the last record back: what it announced failed.
+    /// Takes the last record back: what it announced failed. It is overwritten and not cut off,
+    /// because the record before it must not be in doubt again: bytes of it may have been changed.
     pub fn undo(&mut self) -> Result<()> {
-        self.file.set_len(self.before).map_err(|e| io_error("cut", &self.path, &e))?;
-        self.len = self.before;
+        let done = Record::Done.encode();
+        self.file
+            .write_all_at(&done, self.before)
+            .map_err(|e| io_error("take back a record of", &self.path, &e))?;
         self.unconfirmed = false;
         Ok(())
     }
@@ -152,45 +155,39 @@ impl Found {
             Err(e) => return Err(io_error("read", path, &e)),
         };
         let Some((header, start)) = Header::decode(&bytes) else { return Ok(None) };
-        let mut records = Vec::new();
-        let mut at = start;
-        for stored in bytes[start..].chunks_exact(RECORD) {
-            let Some(record) = Record::decode(stored) else { break };
-            at += RECORD;
-            records.push((record, at as u64));
-        }
+        let stored = bytes[start..].chunks_exact(RECORD);
+        let records = stored.map_while(Record::decode).collect();
         Ok(Some(Found { header, records, start: start as u64, path: path.to_owned() }))
     }
 
     /// Whether the work was given up: the working file is another one than it was done on.
     pub fn is_void(&self, working: &Metadata) -> bool {
-        let last = self.records.last().map(|r| r.0);
-        matches!(last, Some(Record::Abandon(number)) if number != working.ino())
+        let last = self.records.last();
+        matches!(last, Some(Record::Abandon(number)) if *number != working.ino())
     }
 
     /// Applies the work to the clean content in `map`, checks the last record against the working
     /// file, and opens the journal to go on behind the last record that holds.
     pub fn resume(&self, map: &mut FileMap, working: &File) -> Result<Journal> {
-        let mut len = self.start;
-        let last = self.records.len().saturating_sub(1);
-        for (n, &(record, end)) in self.records.iter().enumerate() {
-            if n == last && !self.happened(record, working)? {
-                if let Record::Write(range, _) = record {
-                    map.forget(range);
-                }
-                break;
-            }
-            record.apply(map);
-            len = end;
-        }
         let err = |e: io::Error| io_error("open", &self.path, &e);
         let file = OpenOptions::new().write(true).open(&self.path).map_err(err)?;
+        let len = self.start + (self.records.len() * RECORD) as u64;
+        let before = len.saturating_sub(RECORD as u64).max(self.start);
         file.set_len(len).map_err(err)?;
-        Ok(Journal { file, path: self.path.clone(), len, before: len, unconfirmed: true })
+        let mut journal = Journal { file, path: self.path.clone(), len, before, unconfirmed: true };
+        let Some((&last, certain)) = self.records.split_last() else { return Ok(journal) };
+        certain.iter().for_each(|record| record.apply(map));
+        match last {
+            Record::Write(range, crc) if !self.happened(range, crc, working)? => {
+                map.forget(range);
+                journal.undo()?;
+            }
+            _ => last.apply(map),
+        }
+        Ok(journal)
     }
 
-    fn happened(&self, record: Record, working: &File) -> Result<bool> {
-        let Record::Write(range, crc) = record else { return Ok(true) };
+    fn happened(&self, range: Range, crc: u32, working: &File) -> Result<bool> {
         let mut bytes = Vec::new();
         read_zero_filled(working, range, &mut bytes)
             .map_err(|e| io_error("check the work of", &self.path, &e))?;

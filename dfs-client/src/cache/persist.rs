@@ -70,7 +70,7 @@ impl Files {
             let Some(entry) = self.entries.peek(ino) else { continue };
             // Only this list can hand out new references, and it is locked.
             let unused = !entry.open && Arc::strong_count(file) == 1;
-            if unused && !file.has_work() && file.row_is_saved() {
+            if unused && file.settle() {
                 idle.push((entry.used, *ino));
             }
         }

@@ -46,7 +46,10 @@ impl Cache {
     /// Deletes the strays of one folder and notes the files that belong there.
     fn sweep_folder(&self, n: u64, on_disk: &mut HashSet<Ino>) -> Result<usize> {
         let dir = self.shared.folder.data_dir(n);
-        let list = std::fs::read_dir(&dir).map_err(|e| io_error("list", &dir, &e))?;
+        let list = match std::fs::read_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            list => list.map_err(|e| io_error("list", &dir, &e))?,
+        };
         let mut strays = 0;
         for name in list {
             let name = name.map_err(|e| io_error("list", &dir, &e))?.file_name();

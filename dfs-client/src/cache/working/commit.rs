@@ -186,7 +186,7 @@ impl State {
 
     /// Puts another file in the place of the working file. If the program dies after that, the
     /// journal is known to be void by its last record.
-    fn replace_by(&mut self, fresh: &Path) -> Result<()> {
+    pub(super) fn replace_by(&mut self, fresh: &Path) -> Result<()> {
         let old = self.file.metadata().map_err(|e| self.err("look at", &e))?.ino();
         if let Some(journal) = &mut self.journal {
             journal.append(Record::Abandon(old))?;

@@ -14,7 +14,7 @@ mod content;
 mod tests;
 
 use super::disk::{self, io_error, read_zero_filled};
-use super::folder::Folder;
+use super::folder::{DATA_FOLDERS, Folder, make_dir};
 use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
 use super::map::FileMap;
@@ -99,6 +99,7 @@ impl WorkingFile {
         start: Start,
     ) -> Result<WorkingFile> {
         let path = shared.folder.data(ino);
+        make_dir(&shared.folder.data_dir(ino.0 % DATA_FOLDERS))?;
         let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
         let file = options.open(&path).map_err(|e| io_error("open", &path, &e))?;
         let (mut verifier, mut boot) = (shared.folder.verifier(), shared.folder.boot());
@@ -287,9 +288,11 @@ impl WorkingFile {
         state.map.sums.mark_changed();
     }
 
-    /// Whether the index has all there is to know.
-    pub(super) fn row_is_saved(&self) -> bool {
-        !self.lock().row_changed
+    /// Whether the file can be closed: no work, and the index has all there is to know. A journal of
+    /// work that was undone, say by truncating again, is removed.
+    pub(super) fn settle(&self) -> bool {
+        let mut state = self.lock();
+        !state.map.has_work() && !state.row_changed && state.drop_idle_journal().is_ok()
     }
 
     /// Takes the file and its journal off the disk. Whoever still has it may read and write, but
