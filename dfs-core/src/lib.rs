@@ -7,6 +7,7 @@
 pub mod access;
 pub mod attr;
 pub mod cache;
+pub mod collect;
 pub mod errno;
 pub mod error;
 pub mod extent;

@@ -44,6 +44,10 @@ pub const INLINE_MAX: u64 = 16 * 1024;
 pub const COMPACT_EXTENTS: usize = 16;
 /// A stripe with more inline bytes than this is compacted.
 pub const COMPACT_INLINE: u64 = 64 * 1024;
+/// An object must be unreferenced in two sweeps this far apart before it is removed.
+pub const COLLECT_GAP: Duration = Duration::from_secs(120);
+/// Candidates for removal of one sweep; further ones wait for a later sweep.
+pub const COLLECT_CANDIDATES: usize = 1_000_000;
 /// Stripe unit of new files: no object is longer and none crosses its boundary.
 pub const STRIPE_UNIT: u64 = 4 * 1024 * 1024;
 /// Background commit of dirty data.
