@@ -23,10 +23,11 @@ mod working;
 pub use evict::RoomOutcome;
 pub use journal::{Header, Owner, Unsaved};
 pub use sweep::Swept;
-pub use working::{PutAside, ReadOutcome, Snapshot, WorkingFile};
+pub use working::{ReadOutcome, Snapshot, WorkingFile};
 
 pub(crate) use disk::{allocated, io_error, remove as remove_file, replace};
 pub(crate) use folder::make_dir;
+pub(crate) use working::PutAside;
 
 use dfs_core::{Ino, Result};
 use folder::{Folder, ino_of};

@@ -49,9 +49,35 @@ fn cache_never_passes_its_limit_and_keeps_the_warmest() {
 
 #[test]
 fn cache_reads_and_writes_files_larger_than_itself() {
+    let (_dir, cache) = new_cache(MIB);
+    larger_than_the_cache(&cache, MIB);
+}
+
+/// `mount -t tmpfs -o size=4m tmpfs DIR; DFS_SMALL_DISK=DIR cargo test -- --ignored small_disk`
+#[test]
+#[ignore = "needs DFS_SMALL_DISK, a folder on a file system of a few MiB"]
+fn cache_on_a_small_disk_takes_its_end_for_the_limit() {
+    let disk = std::env::var("DFS_SMALL_DISK").expect("DFS_SMALL_DISK names a folder");
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let cache = Cache::open(dir.path(), 1000 * MIB).unwrap();
+    larger_than_the_cache(&cache, 1000 * MIB);
+    // Someone else fills the disk behind our back.
+    let file = cache.open_file(Ino(10), 1, 0).unwrap();
+    let hog = dir.path().join("hog");
+    let filled = std::fs::write(&hog, vec![1; 100 * MIB as usize]).unwrap_err();
+    assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+    let refused = file.write(0, &content(10, MIB)).unwrap_err();
+    assert_eq!(refused.code, dfs_core::Code::NoSpace);
+    assert!(!file.has_work() && file.size() == 0);
+    // Clean content makes way.
+    assert!(cache.make_room(MIB).unwrap().ok);
+    file.write(0, &content(10, MIB)).unwrap();
+    assert!(is_local(&cache, 10, MIB));
+}
+
+fn larger_than_the_cache(cache: &Cache, limit: u64) {
     const PIECE: u64 = 128 * KIB;
     const SIZE: u64 = 8 * MIB;
-    let (_dir, cache) = new_cache(MIB);
     let file = cache.open_file(Ino(9), 1, 0).unwrap();
     cache.set_open(Ino(9), true);
     let want = content(9, SIZE);
@@ -66,7 +92,7 @@ fn cache_reads_and_writes_files_larger_than_itself() {
         }
         assert!(room.ok);
         file.write(at, &want[at as usize..(at + PIECE) as usize]).unwrap();
-        assert!(cache.stats().used_bytes <= MIB);
+        assert!(cache.stats().used_bytes <= limit);
     }
     assert!(commits > 0 && file.size() == SIZE);
     file.committed(&file.dirty_snapshot(), file.version() + 1).unwrap();
@@ -80,7 +106,7 @@ fn cache_reads_and_writes_files_larger_than_itself() {
         }
         assert_eq!(file.read(range, &mut buf).unwrap(), ReadOutcome::Bytes(PIECE as usize));
         assert!(buf == want[at as usize..(at + PIECE) as usize]);
-        assert!(cache.stats().used_bytes <= MIB);
+        assert!(cache.stats().used_bytes <= limit);
     }
 }
 
@@ -204,6 +230,40 @@ fn cache_closes_idle_files_but_keeps_their_content() {
         assert!(is_local(&cache, ino, 100));
     }
     assert_eq!(cache.stats().files, 1500);
+}
+
+#[test]
+fn cache_serves_several_threads_under_pressure() {
+    const LEN: u64 = 200 * KIB;
+    let (_dir, cache) = new_cache(MIB);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let cache = &cache;
+            scope.spawn(move || {
+                for round in 0..60u64 {
+                    let ino = (thread * 3 + round * 7) % 12 + 1;
+                    let file = cache.open_file(Ino(ino), 1, LEN).unwrap();
+                    let mut buf = Vec::new();
+                    let range = Range::of_len(round * 1000, 100 * KIB);
+                    while let ReadOutcome::Missing(missing) = file.read(range, &mut buf).unwrap() {
+                        for part in missing {
+                            cache.make_room(part.len()).unwrap();
+                            let whole = content(ino, LEN);
+                            let bytes = &whole[part.start as usize..part.end as usize];
+                            file.fill(1, part.start, bytes).unwrap();
+                        }
+                    }
+                    assert!(buf == content(ino, LEN)[range.start as usize..range.end as usize]);
+                    if round % 10 == 0 {
+                        cache.persist().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    // Each thread may be ahead of the limit by what it wrote last.
+    assert!(cache.stats().used_bytes <= MIB + 4 * LEN);
+    assert!(cache.make_room(0).unwrap().ok);
 }
 
 #[test]

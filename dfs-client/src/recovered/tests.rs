@@ -46,7 +46,7 @@ fn recovered_entry_holds_base_and_work() {
     assert_eq!((entry.ino, entry.base_ver, entry.size), (INO, 7, 300_000));
     assert_eq!(entry.dirty, [Range::new(100_000, 200_000)]);
     assert_eq!(entry.local, [Range::new(0, 1000), Range::new(100_000, 200_000)]);
-    assert_eq!(area.list().unwrap(), [entry.clone()]);
+    assert_eq!(area.list().unwrap(), std::slice::from_ref(&entry));
     let mut want = vec![0; 300_000];
     want[..1000].fill(1);
     want[100_000..200_000].fill(2);

@@ -30,7 +30,7 @@ pub struct Snapshot {
 
 /// What [`WorkingFile::link_out`] put aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PutAside {
+pub(crate) struct PutAside {
     /// Version the work builds on.
     pub base_ver: u64,
     /// Size with the work.

@@ -28,7 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub use commit::{PutAside, Snapshot};
+pub(crate) use commit::PutAside;
+pub use commit::Snapshot;
 pub use content::ReadOutcome;
 
 /// What all working files of a cache share.
