@@ -27,7 +27,7 @@ mod setattr;
 mod setxattr;
 mod symlink;
 #[cfg(test)]
-mod tests;
+pub(in crate::nameserver) mod tests;
 mod truncate;
 mod unlink;
 mod xattr;
