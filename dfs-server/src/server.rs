@@ -67,6 +67,7 @@ async fn serve(options: &Options, server: &Arc<NameServer>) -> Result<()> {
         tasks.spawn(crate::scrape::serve(listener, metrics, server.clone(), stopped.clone()));
     }
     tokio::spawn(server.clone().keep_time());
+    tokio::spawn(server.clone().keep_compact());
     tokio::spawn(server.clone().keep_clean(collector));
     announce(options);
     tokio::select! {
@@ -138,9 +139,9 @@ async fn listen_on(
                 conn.set_nodelay(true)?;
                 Ok::<_, std::io::Error>(conn)
             });
-            tasks.spawn(async move {
-                Ok(router.serve_with_incoming_shutdown(incoming, until).await?)
-            });
+            tasks.spawn(
+                async move { Ok(router.serve_with_incoming_shutdown(incoming, until).await?) },
+            );
         }
         Listen::Unix(path) => {
             let listener = bind_unix(path)?;

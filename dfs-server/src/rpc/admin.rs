@@ -30,7 +30,11 @@ impl Admin for Services {
             let (server, collector) = (self.server.clone(), self.collector.clone());
             let sweep = tokio::task::spawn_blocking(move || server.sweep(&collector)).await;
             let report = sweep.map_err(|_| FsError::new(Code::Io, "the sweep was cut off"))??;
-            Ok(CollectRep { fail: None, removed: report.removed, kept: report.listed - report.removed })
+            Ok(CollectRep {
+                fail: None,
+                removed: report.removed,
+                kept: report.listed - report.removed,
+            })
         })
         .await
     }

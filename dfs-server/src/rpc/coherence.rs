@@ -42,7 +42,13 @@ fn commit_rep(applied: &Applied) -> CommitRep {
     CommitRep { fail: None, mark, attr }
 }
 
-fn record_lock(sid: SessionId, owner: u64, pid: u32, excl: bool, span: (u64, u64)) -> Result<RecordLock> {
+fn record_lock(
+    sid: SessionId,
+    owner: u64,
+    pid: u32,
+    excl: bool,
+    span: (u64, u64),
+) -> Result<RecordLock> {
     let (start, end) = span;
     if end < start {
         return Err(FsError::new(Code::Invalid, format!("lock range {start} to {end}")));
@@ -98,13 +104,14 @@ impl Services {
             base_ver: req.base_ver,
             min_size: req.min_size,
             size: req.size,
-            extents,
+            extents: extents.clone(),
             set: set_attr_from(req.set)?,
             attrs_only: req.attrs_only,
         };
         let mutation = Mutation { guard: Some(guard), ..Mutation::new(commit) };
         let applied = self.server.mutate(caller.clone(), mutation).await?;
         self.server.upload_done(req.upload_ver);
+        self.server.touched(guard.ino, &extents);
         if req.last_writer {
             self.server.end_hold(guard);
         }

@@ -90,15 +90,14 @@ impl Services {
         let (caller, dir) = (self.caller(req), Ino(req.dir));
         let (page, promised) =
             self.server.list(&caller, dir, cookie, READDIR_PAGE, req.want_attrs)?;
-        let entry = |(dentry, attr): (crate::metastore::Dentry, Option<dfs_core::attr::Attr>)| {
-            DirEntry {
+        let entry =
+            |(dentry, attr): (crate::metastore::Dentry, Option<dfs_core::attr::Attr>)| DirEntry {
                 name: dentry.name.as_bytes().to_vec().into(),
                 ino: dentry.ino.0,
                 kind: kind_to(dentry.kind).into(),
                 cookie: dentry.cookie,
                 attr: attr_of(&attr),
-            }
-        };
+            };
         Ok(ReadDirRep {
             fail: None,
             mark: Some(mark(promised)),
