@@ -45,7 +45,9 @@ mod tests {
     fn session_records_ride_in_one_batch() {
         let (sid, mut batch) = (SessionId(4), Batch::default());
         let (uuid, verifier, description) = ([1; 16], [2; 16], "host".to_string());
-        open_session(&mut batch, SessionRow { sid, epoch: 9, uuid, verifier, description });
+        let (epoch, floor, absent) = (9, 0, false);
+        let row = SessionRow { sid, epoch, uuid, verifier, description, floor, absent };
+        open_session(&mut batch, row);
         record_loss(&mut batch, LostRow { sid, ino: Ino(5), fence: Some(Fence(6)) });
         keep_answer(&mut batch, sid, OpId(8), OpId(7), &Outcome::default());
         keep_answer(&mut batch, sid, OpId(9), OpId(5), &Outcome::default());

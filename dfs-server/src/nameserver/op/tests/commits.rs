@@ -8,7 +8,7 @@ use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::hub::Item;
-use dfs_core::limits::INLINE_MAX;
+use dfs_core::limits::COMMIT_INLINE_MAX;
 use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, Ino};
@@ -27,7 +27,7 @@ fn commit_that_does_not_fit_is_refused() {
         vec![Extent { range, source: Source::Object(name, offset) }]
     };
     let short = Extent { range: Range::new(0, 4), source: Source::Inline(vec![0; 3]) };
-    let many = (0..=INLINE_MAX / UNIT).map(|i| inline(i * UNIT, &[0; UNIT as usize])).collect();
+    let many = (0..=COMMIT_INLINE_MAX / UNIT).map(|i| inline(i * UNIT, &[0; UNIT as usize])).collect();
     for (what, size, extents) in [
         ("behind the end", 4, vec![inline(0, b"hello")]),
         ("out of order", 9, vec![inline(4, b"b"), inline(0, b"a")]),
