@@ -57,6 +57,8 @@ pub struct Settings {
     pub durability: crate::metastore::Durability,
     /// Treat uid 0 of clients as nobody.
     pub root_squash: bool,
+    /// Bytes of the disk kept free for changes that free others.
+    pub reserve_bytes: u64,
 }
 
 /// The uid and gid that squashed callers get (`nobody`, exports(5)).

@@ -123,6 +123,7 @@ impl NameServer {
             Verdict::Done(outcome) => return Ok(Some(self.unpromised(outcome))),
             Verdict::Change(items) => items,
         };
+        self.check_room(&*mutation.op)?;
         self.check_guard(caller, mutation.guard)?;
         let ready = {
             let mut machines = self.lock();
@@ -161,6 +162,15 @@ impl NameServer {
             let _ = tx.send(done);
         });
         Ok(rx)
+    }
+
+    /// Refuses what needs room when little is left.
+    fn check_room(&self, op: &dyn Op) -> Result<()> {
+        if !op.grows() || self.objects.statfs()?.available >= self.settings.reserve_bytes {
+            return Ok(());
+        }
+        let text = format!("{}: the disk of the server is full", op.verb());
+        Err(FsError::new(Code::NoSpace, text))
     }
 
     fn check_guard(&self, caller: &Caller, guard: Option<Guard>) -> Result<()> {

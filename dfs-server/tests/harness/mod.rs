@@ -39,7 +39,8 @@ impl Running {
         std::fs::create_dir_all(&objects).unwrap();
         let options = Options { durability: Durability::Strict, reserve: 0 };
         let (objects, _) = ObjectStore::open(&objects, options).unwrap();
-        let settings = Settings { durability: Durability::Strict, root_squash: false };
+        let settings =
+            Settings { durability: Durability::Strict, root_squash: false, reserve_bytes: 0 };
         let clock = Arc::new(SystemClock);
         let server = NameServer::start(store, Arc::new(objects), clock, settings).unwrap();
         let collector = Arc::new(Mutex::new(Collector::new()));

@@ -100,6 +100,10 @@ pub trait Op: Send + Sync {
     fn durable(&self) -> bool {
         false
     }
+    /// Whether it may need room: refused when little is left, so that what frees room still goes.
+    fn grows(&self) -> bool {
+        true
+    }
     /// The keys it touches, as the view shows them now. Asked again once they are held: if the
     /// answer differs, the pipeline starts over.
     fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>>;

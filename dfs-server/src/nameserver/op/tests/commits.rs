@@ -27,7 +27,8 @@ fn commit_that_does_not_fit_is_refused() {
         vec![Extent { range, source: Source::Object(name, offset) }]
     };
     let short = Extent { range: Range::new(0, 4), source: Source::Inline(vec![0; 3]) };
-    let many = (0..=COMMIT_INLINE_MAX / UNIT).map(|i| inline(i * UNIT, &[0; UNIT as usize])).collect();
+    let many =
+        (0..=COMMIT_INLINE_MAX / UNIT).map(|i| inline(i * UNIT, &[0; UNIT as usize])).collect();
     for (what, size, extents) in [
         ("behind the end", 4, vec![inline(0, b"hello")]),
         ("out of order", 9, vec![inline(4, b"b"), inline(0, b"a")]),
