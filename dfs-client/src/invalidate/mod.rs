@@ -34,7 +34,9 @@ impl Events for Client {
     fn drop_all(&self, push: v1::DropAll) {
         let stale = self.metadata.push_all(push.seq);
         self.kernel.bump_epoch();
-        let ack = v1::Ack { number: push.number, ..v1::Ack::default() };
+        // No promise covers the open inodes any more: the ack names them all (PROTOCOL 3.6).
+        let open = self.hooks().map(|hooks| hooks.restate().open).unwrap_or_default();
+        let ack = v1::Ack { number: push.number, open, ..v1::Ack::default() };
         self.forget_in_kernel(stale, Some(ack));
     }
 

@@ -286,19 +286,11 @@ impl Cache {
         }
     }
 
-    /// The directory of a name changed here. Its own promise, if there is one, stays (PROTOCOL H8),
-    /// but the reply gives none.
-    pub(super) fn own_dir(&mut self, as_of: Seq, attr: Attr) {
-        let key = Key::Attr(attr.ino);
-        self.changed_here(key.clone(), as_of);
-        let allowed = self.recent.allows(&key, as_of);
-        let Some(node) = self.nodes.get_mut(&attr.ino) else { return };
-        let Some(old) = &node.attr else { return };
-        if old.attr_ver > attr.attr_ver {
-            return;
-        }
-        node.xattrs = None;
-        node.attr = allowed.then_some(attr);
+    /// The directory of a name changed here. An earlier promise of its attributes stays (PROTOCOL
+    /// H8), also where the reply gives none.
+    pub(super) fn own_dir(&mut self, asked: Asked, as_of: Seq, promised: bool, attr: Attr) {
+        let known = self.nodes.peek(&attr.ino).is_some_and(|node| node.attr.is_some());
+        self.own_attr(asked, as_of, promised || known, attr);
     }
 
     pub(super) fn own_name(

@@ -185,7 +185,7 @@ impl Metadata {
 
     /// Takes a complete listing, all pages of which were promised at `as_of`.
     pub fn store_listing(&self, asked: Asked, as_of: Seq, dir: Ino, listing: Listing) {
-        let mark = v1::Mark { as_of: as_of.0, promised_attr: false, promised_dir: true };
+        let mark = v1::Mark { as_of: as_of.0, promised_dir: true, ..v1::Mark::default() };
         let mut cache = self.cache();
         let promised = room(cache.weight, NAMES_MAX, listing.items.len() <= LISTING_MAX, &mark);
         cache.store_listing(asked, promised, dir, listing);
@@ -222,7 +222,7 @@ impl Metadata {
         let mut cache = self.cache();
         cache.own_name(asked, as_of, mark.promised_dir, ino, name, target);
         cache.own_listing(as_of, ino, dir_ver, &edit);
-        cache.own_dir(as_of, dir);
+        cache.own_dir(asked, as_of, mark.promised_dir_attr, dir);
     }
 
     /// Forgets what is known of some keys, because a change made here may or may not have happened.

@@ -6,7 +6,6 @@
 
 mod control;
 mod establish;
-mod lease;
 mod mount_id;
 pub(crate) mod ops;
 pub mod outbox;
@@ -16,6 +15,7 @@ use crate::config::{Address, Config, Patience};
 use crate::interrupt;
 use crate::metrics::Metrics;
 use dfs_core::limits::{REPLAY_SLOTS, TTL_MARGIN};
+use dfs_core::session::client_lease_end;
 use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Code, FsError, Ino, Result};
 use dfs_proto::v1;
@@ -280,7 +280,7 @@ impl Session {
             if state.expired {
                 return;
             }
-            state.lease_end = state.lease_end.max(lease::client_lease_end(sent, term));
+            state.lease_end = state.lease_end.max(client_lease_end(sent, term));
             state.live = self.clock.now() < state.lease_end;
         }
         if was_live || self.lease_left().is_none() {
@@ -294,6 +294,11 @@ impl Session {
 
     /// Enters a new session that the server granted in place of an expired one.
     fn replace(&self, granted: &Granted) {
+        if granted.identity == self.identity() {
+            // The server knows the session after all: what it holds and what it answered stands.
+            self.state().expired = false;
+            return;
+        }
         self.metrics.sessions.inc();
         *self.state() = State::new(granted, self.clock.now());
         self.ops.reset(granted.identity.sid, granted.next_op);
