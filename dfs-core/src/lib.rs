@@ -7,12 +7,15 @@
 pub mod access;
 pub mod attr;
 pub mod cache;
+pub mod collect;
+pub(crate) mod deadlines;
 pub mod errno;
 pub mod error;
 pub mod extent;
 pub mod grant;
 pub mod hub;
 pub mod id;
+pub mod inode_state;
 pub mod limits;
 pub mod lock;
 pub mod name;

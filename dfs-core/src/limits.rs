@@ -15,15 +15,19 @@ pub const LEASE_HOLD_MIN_APPEND: Duration = Duration::from_secs(1);
 /// A recalled grant must show progress within this time (`D_recall`).
 pub const RECALL_PROGRESS: Duration = Duration::from_secs(10);
 /// A recalled grant is taken by force after this time, progress or not (`M_recall`).
-pub const RECALL_HARD: Duration = Duration::from_secs(60);
+pub const RECALL_HARD: Duration = Duration::from_secs(45);
 /// An invalidation unacknowledged for this long blocks renewal (`D_inval`).
 pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
 /// An `Ack` that is only soft counts after this time (PROTOCOL 5.3 rule 8).
 pub const SOFT_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Longest wait of an open or write for a lease.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Requests waiting for the grants of one inode; more are refused with `Busy`.
+pub const GRANT_WAITERS: usize = 4096;
 /// Reclaim window after a name-server start.
 pub const GRACE: Duration = Duration::from_secs(30);
+/// Longest time a client is told to wait before it asks again during grace, which may end early.
+pub const GRACE_RETRY: Duration = Duration::from_secs(1);
 /// How long a lapsed session without conflicts is kept.
 pub const COURTESY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// More lost objects than this expire a courtesy session.
@@ -40,10 +44,16 @@ pub const PUSH_QUEUE: usize = 65_536;
 pub const REPLAY_SLOTS: usize = 1024;
 /// Content and dirty ranges up to this many bytes travel and live in the metadata store.
 pub const INLINE_MAX: u64 = 16 * 1024;
+/// Dirty ranges of one commit that travel inline, in bytes together; each is up to `INLINE_MAX`.
+pub const COMMIT_INLINE_MAX: u64 = 256 * 1024;
 /// A stripe with more extents than this is compacted.
 pub const COMPACT_EXTENTS: usize = 16;
 /// A stripe with more inline bytes than this is compacted.
 pub const COMPACT_INLINE: u64 = 64 * 1024;
+/// An object must be unreferenced in two sweeps this far apart before it is removed.
+pub const COLLECT_GAP: Duration = Duration::from_secs(120);
+/// Candidates for removal of one sweep; further ones wait for a later sweep.
+pub const COLLECT_CANDIDATES: usize = 1_000_000;
 /// Stripe unit of new files: no object is longer and none crosses its boundary.
 pub const STRIPE_UNIT: u64 = 4 * 1024 * 1024;
 /// Background commit of dirty data.
@@ -64,6 +74,8 @@ pub const LINK_MAX: u32 = 65_000;
 pub const XATTR_VALUE_MAX: usize = 65_536;
 /// Longest list of extended attribute names of one inode in bytes (XATTR_LIST_MAX).
 pub const XATTR_LIST_MAX: usize = 65_536;
+/// Most bytes of all extended attribute values of one inode: they travel in one message.
+pub const XATTR_TOTAL_MAX: usize = 1024 * 1024;
 /// Largest file in bytes: the largest `off_t`.
 pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
 /// Largest message either side accepts, in bytes.
@@ -82,6 +94,20 @@ pub const HOT_KEY_HOLDERS: usize = 64;
 pub const HOT_KEY_CHANGES_PER_SECOND: u32 = 5;
 /// How long a hot key stays without promises.
 pub const HOT_KEY_PAUSE: Duration = Duration::from_secs(2);
+/// An inode without links is freed this long after the last link went at the earliest (PROTOCOL 3.6).
+pub const ORPHAN_GRACE: Duration = Duration::from_secs(60);
+/// How long a lapsed session counts as having open whatever it had an attribute promise on.
+pub const WEAK_HOLD_MAX: Duration = Duration::from_secs(3600);
+/// Open holds of one session; more are not recorded.
+pub const OPEN_HOLDS_PER_SESSION: usize = 262_144;
+/// Pinned versions of one session; more are not recorded.
+pub const PINS_PER_SESSION: usize = 65_536;
+/// A `Trim` asks for this part of a session's promises: one in so many.
+pub const TRIM_ONE_IN: usize = 8;
+/// Record locks, held and waited for, of one inode.
+pub const LOCKS_PER_INODE: usize = 8192;
+/// Record locks, held and waited for, of one session.
+pub const LOCKS_PER_SESSION: usize = 65_536;
 /// Oldest protocol number this program speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol number this program speaks.

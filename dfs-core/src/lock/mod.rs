@@ -1,1 +1,223 @@
-//! placeholder
+//! Record locks of all inodes (PROTOCOL 4.6, rows "flock, fcntl"; POSIX.1-2017 fcntl).
+//!
+//! Locks of one owner never conflict: a new one replaces, splits and merges what the owner had.
+//! Requests that conflict wait in one line per inode, first come, first served (I12). Two rules
+//! keep that line from inventing deadlocks: a request overtakes those that wait, directly or not,
+//! for the requester itself; and only a cycle of *held* locks is refused with `Deadlock`.
+//!
+//! Locks of a lapsed session stay until somebody else wants them; then their loss is journaled
+//! first (I3) and the waiter gets them after that.
+//!
+//! `flock` arrives as a lock of the whole file (PROTOCOL 5.4), so there is one class of locks only.
+
+mod graph;
+mod ranges;
+mod table;
+mod weight;
+
+#[cfg(test)]
+mod tests;
+
+pub use table::LockTable;
+
+use crate::range::Range;
+use crate::{BootTime, Code, Ino, RequestId, SessionId};
+
+/// Who holds a lock: a session and what its kernel calls the lock owner (a process or an open file).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The session.
+    pub session: SessionId,
+    /// Unique in the session.
+    pub owner: u64,
+}
+
+/// A lock somebody holds or wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLock {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Process id on the owner's host, for `F_GETLK` only.
+    pub pid: u32,
+    /// A write lock; else a read lock.
+    pub exclusive: bool,
+    /// What it covers; never empty.
+    pub range: Range,
+}
+
+impl RecordLock {
+    /// Whether both cannot be held at once.
+    pub fn conflicts(&self, other: &RecordLock) -> bool {
+        self.owner != other.owner
+            && (self.exclusive || other.exclusive)
+            && self.range.overlaps(other.range)
+    }
+}
+
+/// The range of a lock from its first and last byte as `fcntl` and the wire have them. A last byte
+/// at or beyond the largest file offset means "to infinity".
+pub fn range_of(first: u64, last: u64) -> Range {
+    if last >= i64::MAX as u64 {
+        return Range::new(first, u64::MAX);
+    }
+    Range::new(first, last + 1)
+}
+
+/// The inverse: the last byte, the largest file offset for infinity.
+pub fn last_byte(range: Range) -> u64 {
+    if range.end == u64::MAX { i64::MAX as u64 } else { range.end.saturating_sub(1) }
+}
+
+/// Bounds of the table; the default is that of `limits.rs`.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Locks of one inode; a waiting request counts twice, for the most it can add.
+    pub per_inode: usize,
+    /// The same of one session.
+    pub per_session: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            per_inode: crate::limits::LOCKS_PER_INODE,
+            per_session: crate::limits::LOCKS_PER_SESSION,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A lock is wanted (F_SETLK, F_SETLKW). Answered by `Granted` or `Denied`, perhaps later.
+    Lock {
+        /// The request, never used before.
+        req: RequestId,
+        /// The inode.
+        ino: Ino,
+        /// The lock.
+        lock: RecordLock,
+        /// Wait for it. Without, an answer may still have to wait for `LostDurable`.
+        wait: bool,
+    },
+    /// A range is given back (F_UNLCK). Answered at once: `Denied` with `NoLocks` if it would split
+    /// a lock and the table is full.
+    Unlock {
+        /// The request, never used before.
+        req: RequestId,
+        /// The inode.
+        ino: Ino,
+        /// Whose lock.
+        owner: Owner,
+        /// Which bytes.
+        range: Range,
+    },
+    /// The requester waits no longer (a signal); nothing if it was answered already.
+    Cancel {
+        /// The request.
+        req: RequestId,
+    },
+    /// The owner closed the inode: all its locks on it go.
+    ReleaseOwner {
+        /// The inode.
+        ino: Ino,
+        /// The owner.
+        owner: Owner,
+    },
+    /// The session is closed or expired: all its locks and requests go.
+    Gone {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session's term ran out: its requests go, its locks stay until somebody wants them.
+    Lapsed {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session is back; what was not taken is its own again.
+    Back {
+        /// The session.
+        session: SessionId,
+    },
+    /// A lock held before a restart (PROTOCOL 2.5). Answered at once.
+    Reclaim {
+        /// The request, never used before.
+        req: RequestId,
+        /// The inode.
+        ino: Ino,
+        /// The lock.
+        lock: RecordLock,
+    },
+    /// The loss that `JournalLost` named is durable.
+    LostDurable {
+        /// The session that lost.
+        session: SessionId,
+        /// The inode whose locks it lost.
+        ino: Ino,
+    },
+}
+
+/// Why there is no lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It conflicts and the requester does not wait.
+    WouldBlock,
+    /// Waiting would close a cycle of owners that hold what the next one wants.
+    Deadlock,
+    /// It was cancelled.
+    Interrupted,
+    /// The table is full.
+    NoLocks,
+    /// The requester's session lapsed or is gone.
+    SessionLost,
+}
+
+impl Denial {
+    /// The error of the request.
+    pub fn code(self) -> Code {
+        match self {
+            Denial::WouldBlock => Code::WouldBlock,
+            Denial::Deadlock => Code::Deadlock,
+            Denial::Interrupted => Code::Interrupted,
+            Denial::NoLocks => Code::NoLocks,
+            Denial::SessionLost => Code::SessionExpired,
+        }
+    }
+}
+
+/// What the shell must do, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The request is done.
+    Granted {
+        /// The request.
+        req: RequestId,
+    },
+    /// The request failed.
+    Denied {
+        /// The request.
+        req: RequestId,
+        /// Why.
+        denial: Denial,
+    },
+    /// Make durable that a lapsed session lost its locks on an inode; then send `LostDurable`.
+    JournalLost {
+        /// The session.
+        session: SessionId,
+        /// The inode.
+        ino: Ino,
+    },
+}
+
+/// A request that waits, as shown to administrators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The request.
+    pub req: RequestId,
+    /// What it wants.
+    pub lock: RecordLock,
+    /// It waits for a conflicting lock, not only for a journal.
+    pub wait: bool,
+    /// Since when.
+    pub since: BootTime,
+}

@@ -1,12 +1,13 @@
 //! A batch of row changes, and a view of the store with a batch laid over it.
 
-use super::rows::{Dentry, Inode, LostRow, SessionRow, Stripe};
+use super::rows::{Dentry, Inode, LostRow, SessionRow, Stripe, check_stripe};
 use super::{MetaStore, Read};
 use dfs_core::{Ino, OpId, Result, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Row changes that become visible and durable together. `None` deletes the row. A later change of
-/// the same row replaces the earlier one.
+/// the same row replaces the earlier one. What the batch forgets stays forgotten, also if the same
+/// batch adds to it.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Inodes.
@@ -32,6 +33,20 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds the changes of `later`, which win where both change the same row.
+    pub fn append(&mut self, later: Batch) {
+        self.inodes.extend(later.inodes);
+        self.dentries.extend(later.dentries);
+        self.xattrs.extend(later.xattrs);
+        self.stripes.extend(later.stripes);
+        self.sessions.extend(later.sessions);
+        self.lost.extend(later.lost);
+        self.forget_sessions.extend(later.forget_sessions);
+        self.answers.extend(later.answers);
+        self.answers_done.extend(later.answers_done);
+        self.numbers.extend(later.numbers);
+    }
+
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
         self.inodes.is_empty()
@@ -44,6 +59,22 @@ impl Batch {
             && self.answers.is_empty()
             && self.answers_done.is_empty()
             && self.numbers.is_empty()
+    }
+
+    /// Refuses rows that no store may hold, with `Invalid`. Such a row is a fault of the caller.
+    pub(super) fn check(&self) -> Result<()> {
+        for ((ino, index), stripe) in &self.stripes {
+            if let Some(stripe) = stripe {
+                check_stripe(*ino, *index, stripe)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the answer of this operation is forgotten.
+    pub(super) fn forgets(&self, sid: SessionId, op: OpId) -> bool {
+        self.forget_sessions.contains(&sid)
+            || self.answers_done.get(&sid).is_some_and(|first_kept| op < *first_kept)
     }
 }
 
@@ -64,6 +95,9 @@ impl Read for Overlay<'_> {
     }
 
     fn dentries(&self, dir: Ino, first: u64, last: u64, limit: usize) -> Result<Vec<Dentry>> {
+        if first > last {
+            return Ok(Vec::new());
+        }
         let over: Vec<_> = self.batch.dentries.range((dir, first)..=(dir, last)).collect();
         // Each row laid over can hide at most one row of the store.
         let below = self.store.dentries(dir, first, last, limit.saturating_add(over.len()))?;
@@ -90,6 +124,9 @@ impl Read for Overlay<'_> {
     }
 
     fn stripes(&self, ino: Ino, first: u64, last: u64) -> Result<Vec<(u64, Stripe)>> {
+        if first > last {
+            return Ok(Vec::new());
+        }
         let mut rows: BTreeMap<_, _> = self.store.stripes(ino, first, last)?.into_iter().collect();
         for ((_, index), stripe) in self.batch.stripes.range((ino, first)..=(ino, last)) {
             match stripe {
@@ -101,6 +138,9 @@ impl Read for Overlay<'_> {
     }
 
     fn answer(&self, sid: SessionId, op: OpId) -> Result<Option<Vec<u8>>> {
+        if self.batch.forgets(sid, op) {
+            return Ok(None);
+        }
         match self.batch.answers.get(&(sid, op)) {
             Some(answer) => Ok(Some(answer.clone())),
             None => self.store.answer(sid, op),

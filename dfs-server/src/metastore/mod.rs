@@ -65,8 +65,12 @@ pub trait MetaStore: Read + Send + Sync {
     fn raise_epoch(&self) -> Result<u16>;
     /// Reads what a new leader must know.
     fn recover(&self) -> Result<Recovered>;
-    /// Applies a batch whole or not at all. Fails with `StaleLeader`, `NoSpace` or `Io`; after a
-    /// failure nothing of it is visible.
+    /// Number of inodes now. Cheap: every commit keeps it.
+    fn inodes(&self) -> Result<u64>;
+    /// Applies a batch whole or not at all. Fails with `StaleLeader` (`epoch` is not the present
+    /// one), `NoSpace`, `Invalid` (a stripe out of order) or `Io`; after a failure nothing of it is
+    /// visible. After `Io` it may still turn up when the store is opened again: whether it reached
+    /// the disk is unknown, and the store may refuse all further changes until then.
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()>;
     /// Makes every applied batch survive a power loss.
     fn flush(&self) -> Result<()>;

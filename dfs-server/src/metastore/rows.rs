@@ -1,9 +1,9 @@
 //! The rows of the metadata store and the cookies of directory entries.
 
 use dfs_core::attr::{Attr, Kind};
-use dfs_core::extent::Extent;
+use dfs_core::extent::{Extent, Source};
 use dfs_core::name::Name;
-use dfs_core::{Fence, Ino, SessionId};
+use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
@@ -35,6 +35,25 @@ pub struct Dentry {
 /// file.
 pub type Stripe = Vec<Extent>;
 
+/// Whether `stripe` is what [`Stripe`] says, without holes and with all inline bytes there. Fails
+/// with `Invalid`.
+pub(super) fn check_stripe(ino: Ino, index: u64, stripe: &Stripe) -> Result<()> {
+    let in_order = stripe.windows(2).all(|w| w[0].range.end <= w[1].range.start);
+    let whole = stripe.iter().all(|extent| {
+        let source_fits = match &extent.source {
+            Source::Object(..) => true,
+            Source::Inline(bytes) => bytes.len() as u64 == extent.range.len(),
+            Source::Hole => false,
+        };
+        source_fits && !extent.range.is_empty()
+    });
+    if in_order && whole {
+        return Ok(());
+    }
+    let text = format!("stripe {index} of inode {ino} is not a list of extents in order");
+    Err(FsError::new(Code::Invalid, text))
+}
+
 /// An open session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow {
@@ -48,6 +67,10 @@ pub struct SessionRow {
     pub verifier: [u8; 16],
     /// What the client said of itself.
     pub description: String,
+    /// Grants with a fence up to this were lost in a reclaim window it missed.
+    pub floor: u64,
+    /// It missed the last reclaim window and has not come back since.
+    pub absent: bool,
 }
 
 /// Something taken from a session by force.

@@ -4,7 +4,54 @@
 //! pipeline takes the intents, runs `check`, lets clients forget what `check` names, and runs
 //! `effect` inside the next batch (PROTOCOL 3.2). Nothing here waits, locks or sends.
 
-use crate::metastore::{Batch, MetaStore, Overlay, Read, cookie_base};
+mod attributes;
+mod clone;
+mod commit;
+mod compact;
+mod create;
+mod edit;
+mod free_orphan;
+mod install;
+mod intents;
+mod link;
+mod mkdir;
+mod mknod;
+mod node;
+mod outcome;
+mod removexattr;
+mod rename;
+mod rmdir;
+mod rules;
+mod session;
+mod setattr;
+mod setxattr;
+mod symlink;
+#[cfg(test)]
+pub(in crate::nameserver) mod tests;
+mod truncate;
+mod unlink;
+mod xattr;
+
+pub use clone::CloneRange;
+pub use commit::Commit;
+pub use compact::Compact;
+pub use create::Create;
+pub use free_orphan::FreeOrphan;
+pub use link::Link;
+pub use mkdir::Mkdir;
+pub use mknod::Mknod;
+pub use node::root;
+pub use removexattr::RemoveXattr;
+pub use rename::Rename;
+pub use rmdir::Rmdir;
+pub use session::{close_session, keep_answer, open_session, record_loss};
+pub use setattr::SetAttributes;
+pub use setxattr::{SetXattr, XattrMode};
+pub use symlink::Symlink;
+pub use truncate::Truncate;
+pub use unlink::Unlink;
+
+use crate::metastore::{Batch, MetaStore, Overlay, Read};
 use dfs_core::Result;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Attr;
@@ -26,7 +73,8 @@ pub struct Outcome {
     pub created: bool,
 }
 
-/// What `check` decided.
+/// What `check` decided. Lives for one call, so its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Verdict {
     /// Nothing needs to change; this is the answer.
@@ -47,6 +95,15 @@ pub struct Context<'a> {
 pub trait Op: Send + Sync {
     /// Name of the verb, for logs and metrics.
     fn verb(&self) -> &'static str;
+    /// Whether its answer waits for the flush also when the server runs `--durability relaxed`: so
+    /// for content, which `fsync` and `close` speak of.
+    fn durable(&self) -> bool {
+        false
+    }
+    /// Whether it may need room: refused when little is left, so that what frees room still goes.
+    fn grows(&self) -> bool {
+        true
+    }
     /// The keys it touches, as the view shows them now. Asked again once they are held: if the
     /// answer differs, the pipeline starts over.
     fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>>;

@@ -1,0 +1,6 @@
+//! Tests of the hub: scripts to read (`testdata/hub`), and random schedules against model clients.
+
+mod intents;
+mod model;
+mod schedule;
+mod script;

@@ -1,0 +1,78 @@
+//! The locks of one inode: replacing, splitting and merging one owner's ranges.
+
+use super::{Owner, RecordLock};
+use crate::SessionId;
+use crate::range::Range;
+
+/// Held locks of one inode, by first byte, then by owner. Those of one owner never overlap, and
+/// those that touch differ in mode.
+#[derive(Debug, Default)]
+pub(super) struct HeldLocks(Vec<RecordLock>);
+
+impl HeldLocks {
+    /// Takes `range` from `owner`.
+    pub fn clear(&mut self, owner: Owner, range: Range) {
+        self.replace(owner, range, None);
+    }
+
+    /// Gives `lock` to its owner in place of what it had in that range. Whether that may let others
+    /// in: some of it was exclusive and is no longer.
+    pub fn set(&mut self, lock: RecordLock) -> bool {
+        let had =
+            |l: &RecordLock| l.owner == lock.owner && l.exclusive && l.range.overlaps(lock.range);
+        let weaker = !lock.exclusive && self.0.iter().any(had);
+        self.replace(lock.owner, lock.range, Some(lock));
+        weaker
+    }
+
+    fn replace(&mut self, owner: Owner, range: Range, new: Option<RecordLock>) {
+        let mut own: Vec<RecordLock> = self.0.extract_if(.., |l| l.owner == owner).collect();
+        let outside = |l: RecordLock| {
+            let before = Range::new(l.range.start, l.range.end.min(range.start));
+            let after = Range::new(l.range.start.max(range.end), l.range.end);
+            [before, after].map(|range| RecordLock { range, ..l })
+        };
+        own = own.into_iter().flat_map(outside).filter(|l| !l.range.is_empty()).collect();
+        own.extend(new);
+        own.sort_by_key(|l| l.range.start);
+        own.dedup_by(|next, kept| {
+            let joins = kept.exclusive == next.exclusive && kept.range.end == next.range.start;
+            if joins {
+                kept.range.end = next.range.end;
+                kept.pid = new.map_or(kept.pid, |l| l.pid);
+            }
+            joins
+        });
+        self.0.extend(own);
+        self.0.sort_by_key(|l| (l.range.start, l.owner));
+    }
+
+    /// Whether giving back `range` leaves two pieces of one lock.
+    pub fn splits(&self, owner: Owner, range: Range) -> bool {
+        let inside = |l: &RecordLock| l.range.start < range.start && range.end < l.range.end;
+        self.0.iter().any(|l| l.owner == owner && inside(l))
+    }
+
+    /// Takes everything from a session.
+    pub fn clear_session(&mut self, session: SessionId) {
+        self.0.retain(|l| l.owner.session != session);
+    }
+
+    /// Locks in the way of `lock`, by first byte.
+    pub fn conflicting<'a>(
+        &'a self,
+        lock: &'a RecordLock,
+    ) -> impl Iterator<Item = &'a RecordLock> + 'a {
+        self.0.iter().filter(|held| held.conflicts(lock))
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &RecordLock> + '_ {
+        self.0.iter()
+    }
+
+    /// Number of locks.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}

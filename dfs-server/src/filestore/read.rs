@@ -1,0 +1,136 @@
+//! Reading sealed objects, verified.
+
+use super::format::{self, BadFooter, Footer};
+use super::{ObjectStore, name};
+use crate::disk;
+use bytes::Bytes;
+use dfs_core::extent::ObjectName;
+use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::{Code, FsError, Result};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes read at once where a whole object is walked.
+const STEP: u64 = 16 * CHECKSUM_BLOCK;
+
+impl ObjectStore {
+    /// Reads `len` bytes from `off`, verified against the checksums of the blocks they are in.
+    ///
+    /// Fails with `NotFound`, `Invalid` (not within the object), `BadChecksum` (this copy is
+    /// damaged; the message names object and block) or `Io`.
+    pub fn read(&self, name: ObjectName, off: u64, len: u64) -> Result<Bytes> {
+        Sealed::open(&self.path_of(name), name)?.read(off, len)
+    }
+
+    /// Whether an object of this name is sealed. Fails with `Io`.
+    pub fn contains(&self, name: ObjectName) -> Result<bool> {
+        let path = self.path_of(name);
+        let seen = path.try_exists();
+        seen.map_err(|e| crate::disk::failed(format_args!("look at {}", path.display()), &e))
+    }
+}
+
+/// An open object whose footer and checksum table are verified.
+pub(super) struct Sealed {
+    file: File,
+    name: ObjectName,
+    len: u64,
+    table: Vec<u32>,
+}
+
+impl Sealed {
+    /// Opens and verifies. Fails with `NotFound`, `BadChecksum` or `Io`.
+    pub(super) fn open(path: &Path, name: ObjectName) -> Result<Sealed> {
+        let file = File::open(path).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => {
+                FsError::new(Code::NotFound, format!("object {}", name::text(name)))
+            }
+            _ => disk::failed(format_args!("open {}", path.display()), &err),
+        })?;
+        let fail = |err| disk::failed(format_args!("read {}", path.display()), &err);
+        let len = format::content_len(file.metadata().map_err(fail)?.len())
+            .ok_or_else(|| damaged(name, "length"))?;
+        if len > super::OBJECT_MAX {
+            return Err(damaged(name, "length"));
+        }
+        let mut tail = vec![0; 4 * format::blocks(len) as usize + format::FOOTER];
+        file.read_exact_at(&mut tail, len).map_err(fail)?;
+        let (table, footer) = tail.split_last_chunk().expect("the tail holds a footer");
+        let footer = Footer::decode(footer).map_err(|bad| match bad {
+            BadFooter::Damaged => damaged(name, "footer"),
+            BadFooter::Format(format) => {
+                let text = format!("object {} has format {format}, newer", name::text(name));
+                FsError::new(Code::Io, text)
+            }
+        })?;
+        if footer.name != name || footer.len != len {
+            return Err(damaged(name, "footer (of another object)"));
+        }
+        if footer.table_crc != crc32c::crc32c(table) {
+            return Err(damaged(name, "checksum table"));
+        }
+        let table = format::decode_table(table);
+        Ok(Sealed { file, name, len, table })
+    }
+
+    /// The file.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
+    /// See [`ObjectStore::read`].
+    pub(super) fn read(&self, off: u64, len: u64) -> Result<Bytes> {
+        let end = off.checked_add(len).filter(|end| *end <= self.len).ok_or_else(|| {
+            let object = name::text(self.name);
+            let text = format!("{len} bytes at {off} of object {object} of {}", self.len);
+            FsError::new(Code::Invalid, text)
+        })?;
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let first = off / CHECKSUM_BLOCK;
+        let start = first * CHECKSUM_BLOCK;
+        let stop = end.next_multiple_of(CHECKSUM_BLOCK).min(self.len);
+        let mut bytes = vec![0; (stop - start) as usize];
+        self.file
+            .read_exact_at(&mut bytes, start)
+            .map_err(|e| disk::failed(format_args!("read {}", name::text(self.name)), &e))?;
+        for (block, number) in bytes.chunks(CHECKSUM_BLOCK as usize).zip(first..) {
+            if crc32c::crc32c(block) != self.table[number as usize] {
+                return Err(damaged(self.name, &format!("block {number}")));
+            }
+        }
+        Ok(Bytes::from(bytes).slice((off - start) as usize..(end - start) as usize))
+    }
+
+    /// Reads and verifies everything.
+    pub(super) fn verify(&self) -> Result<()> {
+        (0..self.len)
+            .step_by(STEP as usize)
+            .try_for_each(|at| self.read(at, STEP.min(self.len - at)).map(drop))
+    }
+
+    /// Whether `other` starts with the same content, which is all of `other_len` bytes.
+    pub(super) fn is_equal(&self, other: &File, other_len: u64) -> Result<bool> {
+        self.verify()?;
+        if self.len != other_len {
+            return Ok(false);
+        }
+        let mut theirs = vec![0; STEP.min(self.len) as usize];
+        for at in (0..self.len).step_by(STEP as usize) {
+            let step = STEP.min(self.len - at);
+            let theirs = &mut theirs[..step as usize];
+            other.read_exact_at(theirs, at).map_err(|e| disk::failed("read a temp file", &e))?;
+            if *self.read(at, step)? != *theirs {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn damaged(name: ObjectName, part: &str) -> FsError {
+    FsError::new(Code::BadChecksum, format!("object {}: {part}", name::text(name)))
+}

@@ -1,0 +1,263 @@
+//! The way of every change of the namespace (PROTOCOL 3.2): intents, check, push, commit, answer.
+//!
+//! A mutation runs as a task of its own: a client that goes away does not stop it half way, and a
+//! client that asks again is attached to it (PROTOCOL 2.7).
+
+use super::committer::{AnswerKey, Done, Work};
+use super::machines::Signal;
+use super::op::{Context, Op, Outcome, Verdict};
+use super::replay::Arrival;
+use super::{Caller, NameServer};
+use dfs_core::hub::{Key, MutationId};
+use dfs_core::range::Range;
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Times the intents may change between planning and holding before the client is asked to retry.
+const REPLANS: usize = 16;
+
+/// A change as a client asks for it.
+#[derive(Clone)]
+pub struct Mutation {
+    /// The operation.
+    pub op: Arc<dyn Op>,
+    /// Inodes the caller has open.
+    pub open: Vec<Ino>,
+    /// The write grant it needs.
+    pub guard: Option<Guard>,
+}
+
+impl Mutation {
+    /// A change that needs no grant.
+    pub fn new(op: impl Op + 'static) -> Mutation {
+        Mutation { op: Arc::new(op), open: Vec::new(), guard: None }
+    }
+}
+
+/// A write grant that must be held when the change is committed (PROTOCOL 2.6).
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    /// The inode.
+    pub ino: Ino,
+    /// The grant.
+    pub grant: GrantId,
+    /// Its fence.
+    pub fence: Fence,
+}
+
+/// What a mutation did, and what the caller was promised about it.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Attributes after it.
+    pub outcome: Outcome,
+    /// When that was true.
+    pub as_of: Seq,
+    /// Promises the caller has.
+    pub promised: Vec<Key>,
+}
+
+impl NameServer {
+    /// Carries out a mutation exactly once.
+    pub async fn mutate(self: &Arc<Self>, caller: Caller, mutation: Mutation) -> Result<Applied> {
+        let op = caller.op;
+        let arrival = {
+            let mut machines = self.lock();
+            machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
+            machines.replay.arrive(caller.sid, op)?
+        };
+        let asked_before = match arrival {
+            Arrival::Attach(answer) => {
+                let outcome = answer.await.map_err(|_| stopping())??;
+                return Ok(self.unpromised(outcome));
+            }
+            Arrival::Run { asked_before } => asked_before,
+        };
+        let server = self.clone();
+        let task = tokio::spawn(async move {
+            let sid = caller.sid;
+            let answer = server.run_once(caller, mutation, asked_before).await;
+            let plain = answer.as_ref().map(|applied| applied.outcome.clone());
+            server.lock().replay.finish(sid, op, &plain.map_err(FsError::clone));
+            answer
+        });
+        task.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    fn unpromised(&self, outcome: Outcome) -> Applied {
+        Applied { outcome, as_of: self.lock().as_of(), promised: Vec::new() }
+    }
+
+    async fn run_once(
+        self: &Arc<Self>,
+        caller: Caller,
+        mutation: Mutation,
+        asked_before: bool,
+    ) -> Result<Applied> {
+        if asked_before && let Some(stored) = self.store.answer(caller.sid, caller.op)? {
+            return Ok(self.unpromised(Outcome::decode(&stored)?));
+        }
+        for _ in 0..REPLANS {
+            if let Some(answer) = self.attempt(&caller, &mutation).await? {
+                return Ok(answer);
+            }
+        }
+        let text = format!("{} kept meeting other changes", mutation.op.verb());
+        Err(FsError::new(Code::Retry(std::time::Duration::from_millis(5)), text))
+    }
+
+    /// One attempt; `None`: what the operation touches changed before its intents were held.
+    async fn attempt(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mutation: &Mutation,
+    ) -> Result<Option<Applied>> {
+        let cx = Context { who: &caller.who, cookie_key: &self.cookie_key };
+        let intents = mutation.op.intents(&cx, &*self.store)?;
+        let (running, granted) = Running::begin(self.clone(), caller.sid, intents.clone());
+        granted.await.map_err(|_| stopping())?;
+        if mutation.op.intents(&cx, &*self.store)? != intents {
+            return Ok(None);
+        }
+        let items = match mutation.op.check(&cx, &*self.store)? {
+            Verdict::Done(outcome) => return Ok(Some(self.unpromised(outcome))),
+            Verdict::Change(items) => items,
+        };
+        self.check_room(&*mutation.op)?;
+        self.check_guard(caller, mutation.guard)?;
+        let ready = {
+            let mut machines = self.lock();
+            machines.push(self.clock.now(), running.m, items, mutation.open.clone())
+        };
+        let Ok(Signal::Ready(kept)) = ready.await else { return Err(stopping()) };
+        self.pin(kept)?;
+        let done = self.submit(caller, mutation)?.await.map_err(|_| stopping())??;
+        Ok(Some(self.applied(running, done)?))
+    }
+
+    /// The session and the grant must stand at the moment the change is queued: whatever takes
+    /// them away is journaled behind it.
+    fn submit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        mutation: &Mutation,
+    ) -> Result<oneshot::Receiver<Result<Done>>> {
+        let machines = self.lock();
+        machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
+        if let Some(guard) = mutation.guard {
+            machines.grants.check_commit(
+                caller.sid,
+                guard.ino,
+                guard.grant,
+                guard.fence,
+                Range::ALL,
+            )?;
+        }
+        let answer = AnswerKey { sid: caller.sid, op: caller.op, done_below: caller.done_below };
+        let work =
+            Work::Op { op: mutation.op.clone(), who: caller.who.clone(), answer: Some(answer) };
+        let (tx, rx) = oneshot::channel();
+        self.committer.submit(work, move |done| {
+            // A server that stops no longer waits.
+            let _ = tx.send(done);
+        });
+        Ok(rx)
+    }
+
+    /// Refuses what needs room when little is left.
+    fn check_room(&self, op: &dyn Op) -> Result<()> {
+        if !op.grows() || self.objects.statfs()?.available >= self.settings.reserve_bytes {
+            return Ok(());
+        }
+        let text = format!("{}: the disk of the server is full", op.verb());
+        Err(FsError::new(Code::NoSpace, text))
+    }
+
+    fn check_guard(&self, caller: &Caller, guard: Option<Guard>) -> Result<()> {
+        let Some(guard) = guard else { return Ok(()) };
+        let machines = self.lock();
+        machines.grants.check_commit(caller.sid, guard.ino, guard.grant, guard.fence, Range::ALL)
+    }
+
+    /// Keeps the objects of old versions that readers named in their acks.
+    fn pin(&self, kept: Vec<(SessionId, Ino, u64)>) -> Result<()> {
+        for (_, ino, ver) in kept {
+            let objects = super::content::objects_of(&*self.store, ino)?;
+            self.lock().uploads.pin(ino, ver, objects);
+        }
+        Ok(())
+    }
+
+    /// Promises the caller what it now knows. Directories may be changed by several mutations at
+    /// once, so their attributes are read again under the promise.
+    fn applied(&self, running: Running, done: Done) -> Result<Applied> {
+        let mut outcome = done.outcome;
+        let keep = promises_for(&outcome);
+        let (promised, as_of) = running.committed(keep);
+        let shared = [&mut outcome.dir, &mut outcome.to_dir];
+        for attr in shared.into_iter().flatten() {
+            if let Some(row) = self.store.inode(attr.ino)? {
+                *attr = row.attr;
+            }
+        }
+        Ok(Applied { outcome, as_of, promised })
+    }
+}
+
+/// What a caller should be promised after its change.
+fn promises_for(outcome: &Outcome) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for dir in [&outcome.dir, &outcome.to_dir].into_iter().flatten() {
+        keys.extend([Key::Attr(dir.ino), Key::Dir(dir.ino)]);
+    }
+    for attr in [&outcome.object, &outcome.replaced].into_iter().flatten() {
+        if attr.nlink > 0 {
+            keys.push(Key::Attr(attr.ino));
+        }
+        if outcome.created && attr.kind == dfs_core::attr::Kind::Directory {
+            keys.push(Key::Dir(attr.ino));
+        }
+    }
+    keys
+}
+
+/// A mutation at the hub; dropping it aborts it there.
+struct Running {
+    server: Arc<NameServer>,
+    m: MutationId,
+    ended: bool,
+}
+
+impl Running {
+    fn begin(
+        server: Arc<NameServer>,
+        origin: SessionId,
+        intents: Vec<(dfs_core::hub::IntentKey, dfs_core::hub::Hold)>,
+    ) -> (Running, oneshot::Receiver<Signal>) {
+        let now = server.clock.now();
+        let (m, granted) = server.lock().begin(now, origin, intents);
+        (Running { server, m, ended: false }, granted)
+    }
+
+    fn committed(mut self, keep: Vec<Key>) -> (Vec<Key>, Seq) {
+        self.ended = true;
+        let mut machines = self.server.lock();
+        let promised = machines.committed(self.server.clock.now(), self.m, keep);
+        (promised, machines.as_of())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.server.lock().abort(self.server.clock.now(), self.m);
+        }
+    }
+}
+
+fn stopping() -> FsError {
+    FsError::new(Code::Retry(std::time::Duration::from_millis(100)), "the server is stopping")
+}
+
+/// The operation number of calls that no client numbers.
+pub const NO_OP: OpId = OpId(0);

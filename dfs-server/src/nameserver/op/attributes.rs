@@ -1,0 +1,102 @@
+//! Changing attributes: who may, and what follows from it (Linux `setattr_prepare`, `notify_change`;
+//! chmod(2), chown(2), utimensat(2)).
+
+use super::{Context, rules};
+use crate::nameserver::resolve;
+use dfs_core::access::{Credentials, WRITE};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, SetAttr, SetTime};
+use dfs_core::time::Timestamp;
+use dfs_core::{Code, FsError, Result};
+
+/// Group-execute: with it, set-group-id means a program; without, it once meant mandatory locks.
+const S_IXGRP: u32 = 0o010;
+
+/// Whether the caller may make these changes; `opened`: permission to write was checked when the
+/// handle was opened. Says nothing about the new size itself. Fails with `NotPermitted` where only
+/// the owner may, `AccessDenied` where write permission would do, `NotSupported` (mode of a
+/// symbolic link), `Invalid` (a time that is none).
+pub(super) fn permit(cx: &Context<'_>, attr: &Attr, set: &SetAttr, opened: bool) -> Result<()> {
+    let owner = cx.who.is_root() || cx.who.uid == attr.uid;
+    let refuse = |what: &str| {
+        let text = format!("user {} may not {what} of inode {}", cx.who.uid, attr.ino);
+        Err(FsError::new(Code::NotPermitted, text))
+    };
+    let stays = |uid: u32| owner && uid == attr.uid;
+    if !cx.who.is_root() && !set.uid.is_none_or(stays) {
+        return refuse("change the owner");
+    }
+    let joins = |gid: u32| owner && (gid == attr.gid || cx.who.in_group(gid));
+    if !cx.who.is_root() && !set.gid.is_none_or(joins) {
+        return refuse("change the group");
+    }
+    if set.mode.is_some() {
+        if attr.kind == Kind::Symlink {
+            return Err(FsError::new(Code::NotSupported, "symbolic links have no mode"));
+        }
+        if !owner {
+            return refuse("change the mode");
+        }
+    }
+    for time in [set.atime, set.mtime].into_iter().flatten() {
+        if let SetTime::To(time) = time {
+            rules::valid_time(time)?;
+        }
+    }
+    if owner {
+        // The size is content: its owner may have given up the right to write it.
+        return if set.size.is_some() && !opened { demand_write(cx, attr) } else { Ok(()) };
+    }
+    if sets_chosen_time(set) {
+        return refuse("set the times");
+    }
+    let writes = set.size.is_some() || set.drop_suid;
+    let touches = set.atime.is_some() || set.mtime.is_some();
+    if (writes || touches) && !opened { demand_write(cx, attr) } else { Ok(()) }
+}
+
+fn demand_write(cx: &Context<'_>, attr: &Attr) -> Result<()> {
+    resolve::demand(cx, attr, WRITE)
+}
+
+/// Whether the times are the caller's choice rather than "now": one of them is given, or only one
+/// moves (utimensat(2), EPERM). A truncation moves `mtime` alone and chooses nothing.
+fn sets_chosen_time(set: &SetAttr) -> bool {
+    let given = |time: Option<SetTime>| matches!(time, Some(SetTime::To(_)));
+    let one_alone = set.atime.is_some() != set.mtime.is_some() && set.size.is_none();
+    given(set.atime) || given(set.mtime) || one_alone
+}
+
+/// Makes the changes, except the size. `ctime` and `attr_ver` are the transaction's.
+pub(super) fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
+    let chowned = set.uid.is_some() || set.gid.is_some();
+    if set.drop_suid || chowned {
+        drop_suid(who, attr);
+    }
+    attr.uid = set.uid.unwrap_or(attr.uid);
+    attr.gid = set.gid.unwrap_or(attr.gid);
+    if let Some(mode) = set.mode {
+        attr.mode = mode & MODE_MASK;
+        if !who.is_root() && !who.in_group(attr.gid) {
+            attr.mode &= !S_ISGID;
+        }
+    }
+    let at = |time: SetTime| match time {
+        SetTime::Now => now,
+        SetTime::To(time) => time,
+    };
+    attr.atime = set.atime.map_or(attr.atime, at);
+    attr.mtime = set.mtime.map_or(attr.mtime, at);
+}
+
+/// Drops set-user-id and set-group-id (Linux `setattr_should_drop_suidgid`): directories keep them,
+/// and set-group-id without group-execute stays for a caller in the group.
+pub(super) fn drop_suid(who: &Credentials, attr: &mut Attr) {
+    if attr.kind == Kind::Directory {
+        return;
+    }
+    attr.mode &= !S_ISUID;
+    let in_group = who.is_root() || who.in_group(attr.gid);
+    if attr.mode & S_IXGRP != 0 || !in_group {
+        attr.mode &= !S_ISGID;
+    }
+}

@@ -1,0 +1,45 @@
+//! Creates a directory (mkdir(2)).
+
+use super::intents::Intents;
+use super::node::NewNode;
+use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use crate::metastore::Read;
+use dfs_core::attr::Kind;
+use dfs_core::hub::{Hold, IntentKey};
+use dfs_core::name::Name;
+use dfs_core::{Ino, Result};
+
+/// Permission bits and sticky: the others Linux mkdir(2) ignores.
+const MKDIR_MODE: u32 = 0o1777;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Mkdir {
+    /// Directory to create it in.
+    pub dir: Ino,
+    /// Name.
+    pub name: Name,
+    /// Permission bits, umask applied.
+    pub mode: u32,
+}
+
+impl Op for Mkdir {
+    fn verb(&self) -> &'static str {
+        "mkdir"
+    }
+
+    fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
+        Ok(Intents::of_name(self.dir, &self.name).done())
+    }
+
+    fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
+        let dir = rules::new_name(cx, view, self.dir, &self.name)?;
+        rules::one_more_link(&dir)?;
+        Ok(Verdict::Change(rules::names_items(self.dir, &[&self.name])))
+    }
+
+    fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        let node = NewNode::new(Kind::Directory, self.mode & MKDIR_MODE);
+        node.make(cx, txn, self.dir, &self.name)
+    }
+}

@@ -1,0 +1,103 @@
+//! New inodes.
+
+use super::{Context, Outcome, Txn};
+use crate::metastore::Inode;
+use dfs_core::access::Credentials;
+use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID};
+use dfs_core::limits::STRIPE_UNIT;
+use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
+use dfs_core::{Ino, Result};
+
+/// Group-execute, the bit that makes set-group-id mean what it says.
+const S_IXGRP: u32 = 0o010;
+
+/// The root directory of a new file system, owned by the superuser, mode 0755.
+pub fn root(now: Timestamp) -> Inode {
+    let mut attr = blank(Ino::ROOT, Kind::Directory, now);
+    attr.mode = 0o755;
+    attr.parent = Ino::ROOT;
+    Inode { attr, unit: STRIPE_UNIT }
+}
+
+/// Attributes of an inode that nobody owns yet, with the links of its kind.
+fn blank(ino: Ino, kind: Kind, now: Timestamp) -> Attr {
+    Attr {
+        ino,
+        kind,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        nlink: if kind == Kind::Directory { 2 } else { 1 },
+        rdev: 0,
+        size: 0,
+        blocks: 0,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        btime: now,
+        attr_ver: 1,
+        content_ver: 0,
+        has_xattrs: false,
+        link_target: Vec::new(),
+        dir_ver: 0,
+        parent: Ino(0),
+    }
+}
+
+/// What a verb says about the inode it makes.
+pub(super) struct NewNode<'a> {
+    pub kind: Kind,
+    pub mode: u32,
+    pub rdev: u32,
+    pub link_target: &'a [u8],
+}
+
+impl NewNode<'_> {
+    /// Plain, of this kind and mode.
+    pub fn new(kind: Kind, mode: u32) -> NewNode<'static> {
+        NewNode { kind, mode, rdev: 0, link_target: b"" }
+    }
+
+    /// Makes the inode and its name; `check` has seen that the name is absent.
+    pub fn make(
+        &self,
+        cx: &Context<'_>,
+        txn: &mut Txn<'_>,
+        dir: Ino,
+        name: &Name,
+    ) -> Result<Outcome> {
+        let parent = txn.attr(dir)?;
+        let ino = txn.numbers.new_ino(txn.batch);
+        let mut attr = blank(ino, self.kind, txn.now);
+        attr.uid = cx.who.uid;
+        attr.rdev = self.rdev;
+        attr.size = self.link_target.len() as u64;
+        attr.link_target = self.link_target.to_vec();
+        inherit(&mut attr, &parent, cx.who, self.mode);
+        txn.put(Inode { attr: attr.clone(), unit: STRIPE_UNIT });
+        txn.set_name(cx, dir, name, &attr)?;
+        let dir = txn.names_changed(dir)?;
+        Ok(Outcome { object: Some(attr), dir: Some(dir), created: true, ..Outcome::default() })
+    }
+}
+
+/// Mode, group and parent as Linux `inode_init_owner` and `mode_strip_sgid` give them: a
+/// set-group-id directory hands down its group, and to directories also the bit.
+fn inherit(attr: &mut Attr, parent: &Attr, who: &Credentials, mode: u32) {
+    attr.mode = mode & MODE_MASK;
+    attr.gid = who.gid;
+    if attr.kind == Kind::Directory {
+        attr.parent = parent.ino;
+    }
+    if parent.mode & S_ISGID == 0 {
+        return;
+    }
+    attr.gid = parent.gid;
+    if attr.kind == Kind::Directory {
+        attr.mode |= S_ISGID;
+    } else if mode & S_IXGRP != 0 && !who.is_root() && !who.in_group(parent.gid) {
+        // Else anyone could make programs that run as the directory's group.
+        attr.mode &= !S_ISGID;
+    }
+}

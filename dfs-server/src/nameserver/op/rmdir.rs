@@ -1,0 +1,53 @@
+//! Removes an empty directory (rmdir(2)).
+
+use super::intents::Intents;
+use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use crate::metastore::Read;
+use crate::nameserver::resolve;
+use dfs_core::hub::{Hold, IntentKey};
+use dfs_core::name::Name;
+use dfs_core::{Ino, Result};
+
+/// See the module. The inode stays, with `nlink` 0, until `FreeOrphan`; no name can be made in it.
+#[derive(Clone, Debug)]
+pub struct Rmdir {
+    /// Directory that holds it.
+    pub dir: Ino,
+    /// Name; of anything else than a directory it fails with `NotDirectory`.
+    pub name: Name,
+}
+
+impl Op for Rmdir {
+    fn verb(&self) -> &'static str {
+        "rmdir"
+    }
+
+    fn grows(&self) -> bool {
+        false
+    }
+
+    fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
+        let mut intents = Intents::of_name(self.dir, &self.name);
+        if let Some(child) = resolve::entry(cx.cookie_key, view, self.dir, &self.name)? {
+            intents = intents.removed_dir(child.ino);
+        }
+        Ok(intents.done())
+    }
+
+    fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
+        let child = rules::named(cx, view, self.dir, &self.name)?;
+        rules::removable(cx, &resolve::attr(view, self.dir)?, &child)?;
+        rules::of_kind(&child, true)?;
+        rules::empty(&child)?;
+        let mut items = rules::names_items(self.dir, &[&self.name]);
+        items.push(rules::unlink_item(&child));
+        Ok(Verdict::Change(items))
+    }
+
+    fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        let removed = txn.remove_name(cx, self.dir, &self.name)?;
+        let object = txn.drop_link(removed.ino)?;
+        let dir = txn.names_changed(self.dir)?;
+        Ok(Outcome { object: Some(object), dir: Some(dir), ..Outcome::default() })
+    }
+}

@@ -1,0 +1,247 @@
+//! The `Coherence` service: leases, content, commits, record locks.
+
+use super::{Services, attr_of, mark, mark_of};
+use crate::nameserver::content::{Found, Wanted};
+use crate::nameserver::leases::{self, Wish, grant_to, guard};
+use crate::nameserver::locks::{self, held_to};
+use crate::nameserver::mutate::{Applied, Mutation};
+use crate::nameserver::op;
+use dfs_core::extent::Source;
+use dfs_core::grant::Mode;
+use dfs_core::lock::{Owner, RecordLock, range_of};
+use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
+use dfs_proto::call::Request as _;
+use dfs_proto::convert::{attr_to, extent_to, extents_from, range_from, set_attr_from};
+use dfs_proto::v1::coherence_server::Coherence;
+use dfs_proto::v1::*;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn content_rep(found: Found) -> ContentRep {
+    let ver = found.attr.content_ver;
+    let manifest = found.content.map(|content| Manifest {
+        ver,
+        size: content.attr.size,
+        unit: content.unit,
+        // Bytes that come along need no description; their extents still name the objects.
+        extents: content.extents.iter().map(extent_to).collect(),
+        more: content.more,
+    });
+    ContentRep {
+        fail: None,
+        mark: Some(mark(found.promised)),
+        attr: Some(attr_to(&found.attr)),
+        manifest,
+        data: found.data.map(Into::into),
+    }
+}
+
+fn commit_rep(applied: &Applied) -> CommitRep {
+    let (mark, attr) = (Some(mark_of(applied)), attr_of(&applied.outcome.object));
+    CommitRep { fail: None, mark, attr }
+}
+
+fn record_lock(
+    sid: SessionId,
+    owner: u64,
+    pid: u32,
+    excl: bool,
+    span: (u64, u64),
+) -> Result<RecordLock> {
+    let (start, end) = span;
+    if end < start {
+        return Err(FsError::new(Code::Invalid, format!("lock range {start} to {end}")));
+    }
+    let owner = Owner { session: sid, owner };
+    Ok(RecordLock { owner, pid, exclusive: excl, range: range_of(start, end) })
+}
+
+impl Services {
+    async fn take(&self, req: AcquireReq) -> Result<AcquireRep> {
+        let caller = self.caller(&req);
+        let wait = match req.wait_ms {
+            0 => limits::LEASE_WAIT_MAX,
+            ms => Duration::from_millis(ms.into()),
+        };
+        let wish = Wish {
+            ino: Ino(req.ino),
+            mode: if req.write { Mode::Write } else { Mode::Read },
+            nonblock: req.nonblock,
+            wait,
+            min_hold: match (req.write, req.append) {
+                (true, true) => limits::LEASE_HOLD_MIN_APPEND,
+                (true, false) => limits::LEASE_HOLD_MIN,
+                (false, _) => Duration::ZERO,
+            },
+            opened: req.opened,
+        };
+        let wanted = Wanted {
+            have_ver: req.have_ver,
+            data_max: req.data_max_bytes.min(limits::REPLY_DATA_MAX).into(),
+            range: dfs_core::range::Range::ALL,
+            opened: true,
+        };
+        let (grant, found) = self.server.acquire_with_content(&caller, wish, wanted).await?;
+        Ok(AcquireRep {
+            fail: None,
+            grant: Some(grant_to(&grant, self.server.clock.now())),
+            content: Some(content_rep(found)),
+        })
+    }
+
+    async fn save(&self, req: CommitReq) -> Result<CommitRep> {
+        let caller = self.caller(&req);
+        let guard = guard(req.ino, req.grant, req.fence);
+        let extents = extents_from(req.extents)?;
+        for extent in &extents {
+            if let Source::Object(name, _) = extent.source {
+                self.server.check_object(&caller, name, guard.ino)?;
+            }
+        }
+        let commit = op::Commit {
+            ino: guard.ino,
+            base_ver: req.base_ver,
+            min_size: req.min_size,
+            size: req.size,
+            extents: extents.clone(),
+            set: set_attr_from(req.set)?,
+            attrs_only: req.attrs_only,
+        };
+        let mutation = Mutation { guard: Some(guard), ..Mutation::new(commit) };
+        let applied = self.server.mutate(caller.clone(), mutation).await?;
+        self.server.upload_done(req.upload_ver);
+        self.server.touched(guard.ino, &extents);
+        if req.last_writer {
+            self.server.end_hold(guard);
+        }
+        if req.release {
+            // Taken by force since the commit: then it is given back already.
+            let _ = self.server.release(&caller, guard);
+        }
+        Ok(commit_rep(&applied))
+    }
+
+    async fn copy(&self, req: CloneReq) -> Result<CommitRep> {
+        let clone = op::CloneRange {
+            src: Ino(req.src),
+            src_off: req.src_off,
+            len: req.len,
+            dst: Ino(req.dst),
+            dst_off: req.dst_off,
+            opened: true,
+        };
+        let guard = guard(req.dst, req.grant, req.fence);
+        let mutation = Mutation { guard: Some(guard), ..Mutation::new(clone) };
+        Ok(commit_rep(&self.server.mutate(self.caller(&req), mutation).await?))
+    }
+
+    async fn lock_file(&self, req: LockReq) -> Result<LockRep> {
+        let caller = self.caller(&req);
+        let span = (req.start, req.end);
+        let lock = record_lock(caller.sid, req.owner, req.pid, req.exclusive, span)?;
+        let ino = Ino(req.ino);
+        self.server.lock_range(&caller, locks::Wish { ino, lock, wait: req.wait }).await?;
+        let (attr, promised) = self.server.attributes(&caller, ino)?;
+        Ok(LockRep { fail: None, attr: Some(attr_to(&attr)), mark: Some(mark(promised)) })
+    }
+}
+
+#[tonic::async_trait]
+impl Coherence for Services {
+    async fn get_content(&self, req: Request<GetContentReq>) -> Answer<ContentRep> {
+        let req = req.into_inner();
+        self.answer("getcontent", req.identity(), async {
+            let wanted = Wanted {
+                have_ver: req.have_ver,
+                data_max: req.data_max_bytes.min(limits::REPLY_DATA_MAX).into(),
+                range: range_from(req.range),
+                opened: req.opened,
+            };
+            Ok(content_rep(self.server.content(&self.caller(&req), Ino(req.ino), wanted).await?))
+        })
+        .await
+    }
+
+    async fn acquire(&self, req: Request<AcquireReq>) -> Answer<AcquireRep> {
+        let req = req.into_inner();
+        self.answer("acquire", req.identity(), self.take(req)).await
+    }
+
+    async fn release(&self, req: Request<ReleaseReq>) -> Answer<ReleaseRep> {
+        let req = req.into_inner();
+        self.answer("release", req.identity(), async {
+            self.server.release(&self.caller(&req), guard(req.ino, req.grant, req.fence))?;
+            Ok(ReleaseRep::default())
+        })
+        .await
+    }
+
+    async fn rescue(&self, req: Request<RescueReq>) -> Answer<AcquireRep> {
+        let req = req.into_inner();
+        self.answer("rescue", req.identity(), async {
+            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let fence = Fence(req.fence);
+            let grant = self.server.rescue(&caller, ino, req.base_ver, fence).await?;
+            let (attr, promised) = self.server.attributes(&caller, ino)?;
+            let found = Found { attr, content: None, data: None, promised };
+            Ok(AcquireRep {
+                fail: None,
+                grant: Some(leases::grant_to(&grant, self.server.clock.now())),
+                content: Some(content_rep(found)),
+            })
+        })
+        .await
+    }
+
+    async fn new_upload(&self, req: Request<NewUploadReq>) -> Answer<NewUploadRep> {
+        let req = req.into_inner();
+        self.answer("newupload", req.identity(), async {
+            let guard = guard(req.ino, req.grant, req.fence);
+            let caller = self.caller(&req);
+            let ver = self.server.new_upload(&caller, guard, req.size_hint_bytes).await?;
+            Ok(NewUploadRep { fail: None, ver })
+        })
+        .await
+    }
+
+    async fn commit(&self, req: Request<CommitReq>) -> Answer<CommitRep> {
+        let req = req.into_inner();
+        self.answer("commit", req.identity(), self.save(req)).await
+    }
+
+    async fn clone(&self, req: Request<CloneReq>) -> Answer<CommitRep> {
+        let req = req.into_inner();
+        self.answer("clone", req.identity(), self.copy(req)).await
+    }
+
+    async fn lock(&self, req: Request<LockReq>) -> Answer<LockRep> {
+        let req = req.into_inner();
+        self.answer("lock", req.identity(), self.lock_file(req)).await
+    }
+
+    async fn unlock(&self, req: Request<UnlockReq>) -> Answer<UnlockRep> {
+        let req = req.into_inner();
+        self.answer("unlock", req.identity(), async {
+            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let span = (req.start, req.end);
+            let range = record_lock(caller.sid, req.owner, 0, false, span)?.range;
+            self.server.unlock_range(&caller, ino, req.owner, range).await?;
+            Ok(UnlockRep::default())
+        })
+        .await
+    }
+
+    async fn test_lock(&self, req: Request<TestLockReq>) -> Answer<TestLockRep> {
+        let req = req.into_inner();
+        self.answer("testlock", req.identity(), async {
+            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let span = (req.start, req.end);
+            let lock = record_lock(caller.sid, req.owner, 0, req.exclusive, span)?;
+            let held = self.server.test_lock(&caller, ino, &lock)?;
+            Ok(TestLockRep { fail: None, held: held.as_ref().map(held_to) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,122 @@
+//! The `FileStore` service: immutable objects of the embedded store.
+
+use super::{NOBODY, Services};
+use bytes::Bytes;
+use dfs_core::limits::{CHUNK, STRIPE_UNIT};
+use dfs_core::{Code, FsError, Result};
+use dfs_proto::call::{Reply, Request as _};
+use dfs_proto::convert::object_from;
+use dfs_proto::v1::file_store_server::FileStore;
+use dfs_proto::v1::*;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Chunks that may wait for the disk or for the network.
+const QUEUE: usize = 4;
+
+fn invalid(text: impl Into<String>) -> FsError {
+    FsError::new(Code::Invalid, text)
+}
+
+fn cut_off() -> FsError {
+    FsError::new(Code::Io, "the disk task was cut off")
+}
+
+impl Services {
+    /// Receives an object; the disk works on a thread of its own while chunks come in.
+    async fn receive(&self, mut stream: Streaming<CreateObjectReq>) -> Result<CreateObjectRep> {
+        let first = next(&mut stream).await?.ok_or_else(|| invalid("an object without header"))?;
+        let header = first.header.clone().ok_or_else(|| invalid("an object without header"))?;
+        let caller = self.server.caller(&header.caller.clone().unwrap_or_default());
+        let name = object_from(header.name)?;
+        if header.len == 0 || header.len > STRIPE_UNIT {
+            return Err(invalid(format!("an object of {} bytes", header.len)));
+        }
+        self.server.may_upload(&caller, name)?;
+        let (tx, mut rx) = mpsc::channel::<(Bytes, u32)>(QUEUE);
+        let objects = self.server.objects.clone();
+        let disk = tokio::task::spawn_blocking(move || {
+            let mut writer = objects.create(name, header.len)?;
+            while let Some((data, crc)) = rx.blocking_recv() {
+                writer.write(&data, crc)?;
+            }
+            writer.finish()
+        });
+        let mut chunk = Some(first);
+        while let Some(piece) = chunk {
+            // The disk task has ended early: its error is the answer.
+            if !piece.data.is_empty() && tx.send((piece.data, piece.crc)).await.is_err() {
+                break;
+            }
+            chunk = next(&mut stream).await?;
+        }
+        drop(tx);
+        disk.await.map_err(|_| cut_off())??;
+        Ok(CreateObjectRep::default())
+    }
+
+    /// Sends a part of an object in chunks.
+    fn send(&self, req: ReadObjectReq) -> Result<mpsc::Receiver<Result<ReadObjectRep, Status>>> {
+        let caller = self.server.caller(&req.caller.unwrap_or_default());
+        self.server.may_fetch(&caller)?;
+        let name = object_from(req.name)?;
+        let (mut off, end) = (req.off, req.off.saturating_add(req.len));
+        if req.len == 0 || req.len > STRIPE_UNIT {
+            return Err(invalid(format!("a read of {} bytes", req.len)));
+        }
+        let (tx, rx) = mpsc::channel(QUEUE);
+        let (objects, session) = (self.server.objects.clone(), caller.sid.0);
+        // Ends with the object or when the client leaves.
+        tokio::task::spawn_blocking(move || {
+            while off < end {
+                let len = (end - off).min(CHUNK as u64);
+                let message = match objects.read(name, off, len) {
+                    Ok(data) => {
+                        let crc = crc32c::crc32c(&data);
+                        ReadObjectRep { fail: None, data, crc }
+                    }
+                    Err(error) => {
+                        super::log_refusal("object_read", session, &error);
+                        ReadObjectRep::refuse(&error)
+                    }
+                };
+                let failed = message.fail.is_some();
+                if tx.blocking_send(Ok(message)).is_err() || failed {
+                    return;
+                }
+                off += len;
+            }
+        });
+        Ok(rx)
+    }
+}
+
+async fn next(stream: &mut Streaming<CreateObjectReq>) -> Result<Option<CreateObjectReq>> {
+    stream.message().await.map_err(|status| dfs_proto::status::to_error(&status))
+}
+
+#[tonic::async_trait]
+impl FileStore for Services {
+    async fn create(&self, req: Request<Streaming<CreateObjectReq>>) -> Answer<CreateObjectRep> {
+        self.answer("object_create", NOBODY, self.receive(req.into_inner())).await
+    }
+
+    type ReadStream = ReceiverStream<Result<ReadObjectRep, Status>>;
+
+    async fn read(&self, req: Request<ReadObjectReq>) -> Answer<Self::ReadStream> {
+        self.metrics.rpc("object_read");
+        let req = req.into_inner();
+        let (session, _) = req.identity();
+        let queue = self.send(req).unwrap_or_else(|error| {
+            super::log_refusal("object_read", session, &error);
+            let (tx, rx) = mpsc::channel(1);
+            // The queue is new and holds one message.
+            let _ = tx.try_send(Ok(ReadObjectRep::refuse(&error)));
+            rx
+        });
+        Ok(Response::new(ReceiverStream::new(queue)))
+    }
+}
