@@ -91,7 +91,12 @@ impl Content {
     }
 
     /// Puts the file on the version of `manifest`. Called with the gate closed.
-    pub(crate) fn move_to(&self, file: &Arc<File>, view: &Arc<View>, manifest: Manifest) -> Result<()> {
+    pub(crate) fn move_to(
+        &self,
+        file: &Arc<File>,
+        view: &Arc<View>,
+        manifest: Manifest,
+    ) -> Result<()> {
         let (ver, size) = (manifest.ver(), manifest.size());
         let old_size = view.working.size();
         let same = view.manifest().same_as(&manifest);
@@ -155,8 +160,7 @@ impl Content {
     pub(crate) async fn catch_up(&self, file: &Arc<File>) -> Result<()> {
         let behind = {
             let state = file.lock();
-            state.machine.committable().is_none()
-                && state.view.working.version() < state.must_reach
+            state.machine.committable().is_none() && state.view.working.version() < state.must_reach
         };
         if behind {
             self.current(&system(), file.ino, true, 0).await?;

@@ -109,8 +109,7 @@ mod tests {
     #[test]
     fn plan_scattered_small_ranges_stay_inline_until_the_message_is_full() {
         let unit = 4 << 20;
-        let data: Vec<Range> =
-            (0..40).map(|n| Range::of_len(n * unit, 16 * 1024)).collect();
+        let data: Vec<Range> = (0..40).map(|n| Range::of_len(n * unit, 16 * 1024)).collect();
         let pieces = plan(&data, &[], unit, 16 * 1024);
         let inline = pieces.iter().filter(|p| matches!(p, Piece::Inline(_))).count();
         assert_eq!(inline, 40);

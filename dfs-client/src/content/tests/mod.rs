@@ -230,9 +230,7 @@ fn open_handle_follows_a_newer_version() {
         assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"old content");
         rig.publish(3, b"new");
         let ver = rig.fake.lock().attr(3).content_ver;
-        let current = |rig: &Rig| {
-            rig.content.find(Ino(3)).unwrap().view().working.version() == ver
-        };
+        let current = |rig: &Rig| rig.content.find(Ino(3)).unwrap().view().working.version() == ver;
         // The version was published after the push: an eager answer may be one too old.
         rig.content.find(Ino(3)).unwrap().lock().must_reach = ver;
         assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"new");
