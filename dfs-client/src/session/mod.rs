@@ -308,12 +308,17 @@ impl Session {
         }
     }
 
-    /// The regular look at the clock, by which a stop is noticed later.
+    /// The regular look at the clock, by which a stop is noticed later. A session nobody listens to
+    /// any more closes.
     fn tick(&self) {
         self.lease_left();
         self.state().beat = self.clock.now();
-        if let Some(events) = self.events() {
-            events.beat();
+        match self.events() {
+            Some(events) => events.beat(),
+            None => {
+                self.closing.send_replace(true);
+                self.kick.notify_one();
+            }
         }
     }
 

@@ -8,16 +8,22 @@ mod create;
 mod dir;
 mod lock;
 mod names;
+mod open;
+mod read;
 mod remove;
+mod space;
 mod statfs;
+mod sync;
 mod types;
 mod walk;
+mod write;
 mod xattr;
 
 pub use types::*;
 
 use crate::client::Client;
 use crate::config::Config;
+use crate::content::Content;
 use crate::kernel::KernelCache;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Kind;
@@ -34,6 +40,7 @@ const FIRST_LEASE: Duration = Duration::from_secs(40);
 /// One mounted tree. Must be dropped, and its methods polled, inside the runtime it was started on.
 pub struct Vfs {
     pub(crate) client: Arc<Client>,
+    pub(crate) content: Arc<Content>,
     root: Ino,
     dirs: dir::Handles,
     totals: statfs::Totals,
@@ -49,16 +56,18 @@ impl Vfs {
         runtime: Handle,
     ) -> Result<Vfs> {
         let client = Client::connect(config, kernel, runtime).await?;
+        let content = Content::start(&client)?;
         client.run()?;
-        Vfs::over(client).await
+        Vfs::over(client, content).await
     }
 
     /// The tree of a client that runs.
-    pub(crate) async fn over(client: Arc<Client>) -> Result<Vfs> {
+    pub(crate) async fn over(client: Arc<Client>, content: Arc<Content>) -> Result<Vfs> {
         let lease = timeout(FIRST_LEASE, client.session.gate_until(None)).await;
         lease.map_err(|_| FsError::new(Code::Unavailable, "the server gives no lease"))??;
         let root = subtree(&client).await?;
-        Ok(Vfs { client, root, dirs: dir::Handles::default(), totals: statfs::Totals::default() })
+        let (dirs, totals) = (dir::Handles::default(), statfs::Totals::default());
+        Ok(Vfs { client, content, root, dirs, totals })
     }
 
     /// The directory that is the root here.

@@ -1,0 +1,140 @@
+//! What happens without a caller: commits, idle leases, the index of the cache.
+
+use super::Content;
+use super::inode::File;
+use crate::cache::Cache;
+use crate::client::Client;
+use crate::recovered::{RECOVERED_AGE_MIN, RECOVERED_LIMIT, RecoveryArea};
+use dfs_core::inode_state::{Effect, Event};
+use dfs_core::{Ino, Result};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Folder of file content in the cache folder, which has the identity of the mount beside it.
+const FOLDER: &str = "content";
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How often the index of the cache is written.
+const PERSIST_EVERY: Duration = Duration::from_secs(1);
+/// Leases that a stopping client gives back at a time.
+const STOP_AT_ONCE: usize = 16;
+
+/// Looks after deadlines as long as the content layer lives.
+async fn look_after(content: Weak<Content>) {
+    let mut tick = interval(TICK);
+    let mut persist = interval(PERSIST_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    persist.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let index_due = tokio::select! {
+            _ = tick.tick() => false,
+            _ = persist.tick() => true,
+        };
+        let Some(content) = content.upgrade() else { return };
+        match index_due {
+            true => content.persist().await,
+            false => content.tick(),
+        }
+    }
+}
+
+impl Content {
+    /// The content layer of a client over the cache in its folder, tied to it as its hooks. Takes up
+    /// the unsaved work of an earlier life.
+    ///
+    /// Errors: `Busy` if the folder is in use; those of its file system.
+    pub fn start(client: &Arc<Client>) -> Result<Arc<Content>> {
+        let config = &client.config;
+        let cache = Arc::new(Cache::open(&config.cache_dir.join(FOLDER), config.cache_bytes)?);
+        let area = RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN)?;
+        let content = Content::new(Arc::clone(client), cache, Arc::new(area));
+        client.set_hooks(Arc::<Content>::clone(&content));
+        content.recover()?;
+        client.runtime.spawn(look_after(Arc::downgrade(&content)));
+        content.sweep();
+        Ok(content)
+    }
+
+    /// Looks for what a crash left in the cache folder, on a thread of its own.
+    fn sweep(&self) {
+        let cache = Arc::clone(&self.cache);
+        self.client.runtime.spawn_blocking(move || match cache.sweep(&AtomicBool::new(false)) {
+            Ok(swept) => tracing::debug!(?swept, "cache folder looked through"),
+            Err(error) => tracing::warn!(%error, "cannot look through the cache folder"),
+        });
+    }
+
+    /// Does what is due now: commits, returns of leases.
+    pub(crate) fn tick(&self) {
+        let active: Vec<Ino> = self.files().active.iter().copied().collect();
+        for ino in active {
+            let Some(file) = self.find(ino) else {
+                self.files().active.remove(&ino);
+                continue;
+            };
+            self.tick_file(&file);
+        }
+    }
+
+    fn tick_file(&self, file: &Arc<File>) {
+        self.step_reader(file, Event::Tick);
+        let mut state = file.lock();
+        let effect = state.machine.step(self.now(), Event::Tick);
+        let watched = state.machine.next_deadline().is_some()
+            || state.machine.is_dirty()
+            || state.readers.next_deadline().is_some();
+        drop(state);
+        if !watched {
+            self.files().active.remove(&file.ino);
+        }
+        match effect {
+            // One that still runs will find what is dirty now, too.
+            Some(Effect::Commit) if file.commit_queue.try_lock().is_err() => {}
+            Some(effect) => self.carry_out(file, effect),
+            None => {}
+        }
+    }
+
+    async fn persist(&self) {
+        let cache = Arc::clone(&self.cache);
+        let written = self.client.runtime.spawn_blocking(move || cache.persist()).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot write the cache index"),
+            Err(error) => tracing::error!(%error, "writing the cache index failed"),
+        }
+    }
+
+    /// Commits everything and gives all leases back, some files at a time.
+    pub(crate) async fn stop(&self) {
+        let files: Vec<Arc<File>> = self.files().known.values().cloned().collect();
+        let mut running = JoinSet::new();
+        for file in files {
+            if running.len() >= STOP_AT_ONCE {
+                running.join_next().await;
+            }
+            let content = self.arc();
+            running.spawn_on(async move { content.stop_file(&file).await }, &self.client.runtime);
+        }
+        while running.join_next().await.is_some() {}
+        self.persist().await;
+    }
+
+    async fn stop_file(&self, file: &Arc<File>) {
+        if let Err(error) = self.commit(file, true).await {
+            tracing::error!(ino = %file.ino, %error, "unsaved work stays in the cache");
+            return;
+        }
+        let leases = {
+            let state = file.lock();
+            [state.machine.committable(), state.readers.committable()]
+        };
+        for held in leases.into_iter().flatten() {
+            self.disown(file.ino, held.grant, held.fence).await;
+        }
+    }
+}
