@@ -91,7 +91,7 @@ impl KernelCache for Notifier {
         }
     }
 
-    /// `done` also waits for every attribute that was to be forgotten before this call.
+    /// `done` also waits for every attribute and epoch that was asked for before this call.
     fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
         if self.shared.sink.get().is_none() {
             return done();

@@ -37,7 +37,8 @@ struct Batch {
     dirs: BTreeSet<Ino>,
     /// One of them is being sent.
     busy: bool,
-    /// There was no room for the entries: only the epoch can cover them.
+    /// Not done before the epoch is raised: it was asked for before, or there was no room for the
+    /// entries.
     needs_epoch: bool,
     /// Round of attributes this batch waits for.
     round: u64,
@@ -58,6 +59,8 @@ pub struct Queue {
     rounds_sent: u64,
     /// Somebody asked for the epoch.
     pub epoch_wanted: bool,
+    /// It is being raised.
+    epoch_busy: bool,
     /// The kernel knows no epoch.
     no_epoch: bool,
     batches: VecDeque<Batch>,
@@ -95,7 +98,7 @@ impl Queue {
             dirs: entries.iter().map(|entry| entry.dir).collect(),
             entries: entries.into(),
             busy: false,
-            needs_epoch: false,
+            needs_epoch: self.epoch_wanted || self.epoch_busy,
             round: self.rounds_taken + u64::from(!self.attrs.is_empty()),
             deadline,
             soft: None,
@@ -106,8 +109,8 @@ impl Queue {
             tracing::warn!(epoch = !self.no_epoch, "too many entry notifications wait");
             batch.clear();
             batch.needs_epoch = !self.no_epoch;
-            self.epoch_wanted = true;
         }
+        self.epoch_wanted |= batch.needs_epoch;
         self.entries += batch.entries.len();
         self.next_batch += 1;
         self.batches.push_back(batch);
@@ -143,13 +146,15 @@ impl Queue {
     pub fn take_epoch(&mut self, now: Instant) -> bool {
         self.epoch_covers = self.next_batch;
         let late = self.batches.iter().any(|b| b.late(now));
-        std::mem::take(&mut self.epoch_wanted) || late
+        self.epoch_busy = std::mem::take(&mut self.epoch_wanted) || late;
+        self.epoch_busy
     }
 
     /// The epoch was raised. It covers every entry that was queued when it was taken; what came
     /// later may name lookups that began after it.
     pub fn epoch_raised(&mut self) -> Vec<Done> {
         let covers = self.epoch_covers;
+        self.epoch_busy = false;
         for batch in self.batches.iter_mut().filter(|b| b.number < covers) {
             self.entries -= batch.entries.len();
             batch.clear();
@@ -159,7 +164,7 @@ impl Queue {
 
     /// The kernel has no epoch: batches that are late count as done at `soft`, and go on.
     pub fn epoch_unknown(&mut self, now: Instant, soft: Instant) -> Vec<Done> {
-        self.no_epoch = true;
+        (self.no_epoch, self.epoch_busy) = (true, false);
         for batch in self.batches.iter_mut().filter(|b| b.late(now)) {
             batch.soft = Some(soft);
             batch.needs_epoch = false;
