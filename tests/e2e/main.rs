@@ -1,0 +1,3 @@
+//! Tests through real mounts: a server, daemons, the kernel. See `dfs_tests` for what they stand on.
+
+mod server;
