@@ -131,3 +131,23 @@ pub fn append_lines(path: &Path, tag: &str, count: usize, reopen: bool) -> Resul
     }
     Ok(())
 }
+
+/// Checks a file written by several [`append_lines`]: every line of every tag, whole and in order.
+pub fn check_lines(path: &Path, tags: &[&str], count: usize) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("read: {e}"))?;
+    let mut next = vec![0; tags.len()];
+    for (at, line) in text.lines().enumerate() {
+        let tag = tags.iter().position(|tag| line.split(' ').next() == Some(tag));
+        let tag = tag.ok_or_else(|| format!("line {at} belongs to nobody: {line:?}"))?;
+        let number = next[tag];
+        let want = format!("{} {number} {}", tags[tag], "x".repeat(number % 61));
+        if line != want {
+            return Err(format!("line {at} is {line:?}, must be {want:?}"));
+        }
+        next[tag] += 1;
+    }
+    match next.iter().all(|lines| *lines == count) {
+        true => Ok(()),
+        false => Err(format!("lines {next:?}, {count} wanted of each of {tags:?}")),
+    }
+}
