@@ -15,7 +15,7 @@ pub const LEASE_HOLD_MIN_APPEND: Duration = Duration::from_secs(1);
 /// A recalled grant must show progress within this time (`D_recall`).
 pub const RECALL_PROGRESS: Duration = Duration::from_secs(10);
 /// A recalled grant is taken by force after this time, progress or not (`M_recall`).
-pub const RECALL_HARD: Duration = Duration::from_secs(60);
+pub const RECALL_HARD: Duration = Duration::from_secs(45);
 /// An invalidation unacknowledged for this long blocks renewal (`D_inval`).
 pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
 /// An `Ack` that is only soft counts after this time (PROTOCOL 5.3 rule 8).
@@ -50,6 +50,10 @@ pub const COMMIT_INLINE_MAX: u64 = 256 * 1024;
 pub const COMPACT_EXTENTS: usize = 16;
 /// A stripe with more inline bytes than this is compacted.
 pub const COMPACT_INLINE: u64 = 64 * 1024;
+/// An object must be unreferenced in two sweeps this far apart before it is removed.
+pub const COLLECT_GAP: Duration = Duration::from_secs(120);
+/// Candidates for removal of one sweep; further ones wait for a later sweep.
+pub const COLLECT_CANDIDATES: usize = 1_000_000;
 /// Stripe unit of new files: no object is longer and none crosses its boundary.
 pub const STRIPE_UNIT: u64 = 4 * 1024 * 1024;
 /// Background commit of dirty data.
@@ -108,7 +112,3 @@ pub const LOCKS_PER_SESSION: usize = 65_536;
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol number this program speaks.
 pub const PROTOCOL_MAX: u32 = 1;
-/// An object must be unreferenced in two sweeps this far apart before it is removed.
-pub const COLLECT_GAP: Duration = Duration::from_secs(120);
-/// Candidates for removal of one sweep; further ones wait for a later sweep.
-pub const COLLECT_CANDIDATES: usize = 1_000_000;

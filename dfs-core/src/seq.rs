@@ -39,6 +39,7 @@ impl Sequencer {
     }
 
     /// The next number.
+    #[allow(clippy::should_implement_trait)] // an iterator would suggest that it ends
     pub fn next(&mut self) -> Seq {
         let next = Seq(self.last.0 + 1);
         assert_eq!(next.epoch(), self.last.epoch(), "sequence counter ran over its 48 bits");

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     stop_on_panic();
+    allow_connections();
     match dfs_server::server::run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,4 +45,14 @@ fn stop_on_panic() {
         report(info);
         std::process::abort();
     }));
+}
+
+/// Each client takes a few descriptors, each object being read one: use all the system allows.
+fn allow_connections() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

@@ -25,9 +25,10 @@ use tonic::transport::Server;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const FRAME: u32 = 256 << 10;
-/// Content is what `fsync` and `close` speak of: it is flushed in every mode.
-const OBJECTS: filestore::Options =
-    filestore::Options { durability: Durability::Strict, reserve: filestore::RESERVE };
+/// Smallest reserve in bytes, for small disks.
+const RESERVE_MIN: u64 = 4 << 20;
+/// The reserve is at most this part of the disk.
+const RESERVE_PART: u64 = 20;
 /// Clients that do not answer a ping for this long are gone.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A stopping server waits this long for calls to end.
@@ -37,9 +38,18 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub fn run(options: &Options) -> Result<()> {
     let data = DataDir::open(&options.data)?;
     let store = Arc::new(SqliteStore::open(&data.meta_db())?);
-    let (objects, repaired) = ObjectStore::open(&data.objects(), OBJECTS)?;
-    tracing::info!(?repaired, "file store is open");
-    let settings = Settings { durability: options.durability, root_squash: options.root_squash };
+    let reserve = (data.space()?.total / RESERVE_PART).clamp(RESERVE_MIN, filestore::RESERVE);
+    // Content is what `fsync` and `close` speak of: it is flushed in every mode.
+    let durability = Durability::Strict;
+    let (objects, repaired) =
+        ObjectStore::open(&data.objects(), filestore::Options { durability, reserve })?;
+    tracing::info!(?repaired, reserve_bytes = reserve, "file store is open");
+    let settings = Settings {
+        durability: options.durability,
+        root_squash: options.root_squash,
+        // Objects stop first: the metadata that frees them must still go.
+        reserve_bytes: reserve / 2,
+    };
     let objects = Arc::new(objects);
     let server = NameServer::start(store, objects, Arc::new(SystemClock), settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -67,6 +77,7 @@ async fn serve(options: &Options, server: &Arc<NameServer>) -> Result<()> {
         tasks.spawn(crate::scrape::serve(listener, metrics, server.clone(), stopped.clone()));
     }
     tokio::spawn(server.clone().keep_time());
+    tokio::spawn(server.clone().keep_compact());
     tokio::spawn(server.clone().keep_clean(collector));
     announce(options);
     tokio::select! {
@@ -138,9 +149,9 @@ async fn listen_on(
                 conn.set_nodelay(true)?;
                 Ok::<_, std::io::Error>(conn)
             });
-            tasks.spawn(async move {
-                Ok(router.serve_with_incoming_shutdown(incoming, until).await?)
-            });
+            tasks.spawn(
+                async move { Ok(router.serve_with_incoming_shutdown(incoming, until).await?) },
+            );
         }
         Listen::Unix(path) => {
             let listener = bind_unix(path)?;

@@ -10,6 +10,8 @@ pub trait Request: Clone + Send + 'static {
     fn set_caller(&mut self, caller: Caller);
     /// Who asks; an absent caller is session 0, which never exists.
     fn caller(&self) -> Caller;
+    /// Session and operation number, for logs.
+    fn identity(&self) -> (u64, u64);
 }
 
 /// A reply that may be a refusal.
@@ -36,6 +38,9 @@ macro_rules! requests {
             }
             fn caller(&self) -> Caller {
                 self.caller.clone().unwrap_or_default()
+            }
+            fn identity(&self) -> (u64, u64) {
+                self.caller.as_ref().map_or((0, 0), |caller| (caller.sid, caller.op_id))
             }
         }
     )*};

@@ -37,7 +37,7 @@ impl LockTable {
         let mut next = Vec::new();
         for (ino, place) in self.places_of(owner) {
             let (earlier, wanted) = self.queue_until(ino, place);
-            next.extend(self.held_against(ino, &wanted.lock).map(|held| held.owner));
+            next.extend(self.lasting_against(ino, &wanted.lock).map(|held| held.owner));
             if follow == Follow::HeldAndEarlier {
                 let before = earlier.iter().filter(|w| w.lock.conflicts(&wanted.lock));
                 next.extend(before.map(|w| w.lock.owner));
@@ -57,7 +57,7 @@ impl LockTable {
 
     /// Whether waiting for `lock` closes a cycle of held locks.
     pub(super) fn deadlocks(&self, ino: Ino, lock: &RecordLock) -> bool {
-        self.held_against(ino, lock)
+        self.lasting_against(ino, lock)
             .any(|held| self.waits_for(held.owner, lock.owner, Follow::Held))
     }
 
@@ -65,7 +65,7 @@ impl LockTable {
     /// of those may overtake now.
     pub(super) fn tangles(&self, ino: Ino, lock: &RecordLock, earlier: &[Waiting]) -> bool {
         let before = earlier.iter().map(|w| w.lock).filter(|w| w.conflicts(lock));
-        self.held_against(ino, lock)
+        self.lasting_against(ino, lock)
             .copied()
             .chain(before)
             .any(|other| self.waits_for(other.owner, lock.owner, Follow::HeldAndEarlier))

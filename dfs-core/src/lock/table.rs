@@ -18,11 +18,13 @@ struct Inode {
 }
 
 impl Inode {
-    /// What a session counts here, or everybody.
+    /// What a session counts here, or everybody. Locks being taken count once more, also when they
+    /// were given back meanwhile, so that the session is known here until the journal is durable.
     fn weight(&self, session: Option<SessionId>) -> usize {
         let ours = |owner: Owner| session.is_none_or(|s| s == owner.session);
         let held = self.held.iter().filter(|l| ours(l.owner)).count();
-        held + 2 * self.queue.iter().filter(|w| ours(w.lock.owner)).count()
+        let taking = self.taking.iter().filter(|s| session.is_none_or(|own| own == **s)).count();
+        held + taking + 2 * self.queue.iter().filter(|w| ours(w.lock.owner)).count()
     }
 }
 
@@ -196,14 +198,10 @@ impl LockTable {
     /// What stands between `lock` and its grant, if it is at `place` in the queue.
     fn obstacle(&self, ino: Ino, lock: &RecordLock, place: usize) -> Obstacle {
         let Some(inode) = self.inodes.get(&ino) else { return Obstacle::Nothing };
-        let lapsed = |l: &RecordLock| {
-            let session = l.owner.session;
-            self.lapsed.contains(&session) || inode.taking.contains(&session)
-        };
         // A session whose locks are being taken must not get new ones that would go with them.
         let mut takeable = inode.taking.contains(&lock.owner.session);
         for held in inode.held.conflicting(lock) {
-            if !lapsed(held) {
+            if !self.takeable(ino, held) {
                 return Obstacle::Others;
             }
             takeable = true;
@@ -266,10 +264,11 @@ impl LockTable {
         let inode = self.inodes.get_mut(&ino).expect("inode of a waiting request");
         let sessions: BTreeSet<SessionId> =
             inode.held.conflicting(lock).map(|held| held.owner.session).collect();
-        for session in sessions {
-            if inode.taking.insert(session) {
-                out.push(Effect::JournalLost { session, ino });
-            }
+        let new: Vec<SessionId> =
+            sessions.into_iter().filter(|s| inode.taking.insert(*s)).collect();
+        for session in new {
+            self.weigh(ino, session);
+            out.push(Effect::JournalLost { session, ino });
         }
     }
 
@@ -312,12 +311,28 @@ impl LockTable {
     }
 
     /// Locks held by others in the way of `lock`.
-    pub(super) fn held_against<'a>(
+    fn held_against<'a>(
         &'a self,
         ino: Ino,
         lock: &'a RecordLock,
     ) -> impl Iterator<Item = &'a RecordLock> + 'a {
         self.inodes.get(&ino).into_iter().flat_map(move |inode| inode.held.conflicting(lock))
+    }
+
+    /// Whether a lock goes as soon as the journal has its loss.
+    fn takeable(&self, ino: Ino, held: &RecordLock) -> bool {
+        let session = held.owner.session;
+        self.lapsed.contains(&session)
+            || self.inodes.get(&ino).is_some_and(|inode| inode.taking.contains(&session))
+    }
+
+    /// Those of [`LockTable::held_against`] that only their owners can end.
+    pub(super) fn lasting_against<'a>(
+        &'a self,
+        ino: Ino,
+        lock: &'a RecordLock,
+    ) -> impl Iterator<Item = &'a RecordLock> + 'a {
+        self.held_against(ino, lock).filter(move |held| !self.takeable(ino, held))
     }
 
     /// Where an owner waits: inode and place in its line.
@@ -340,8 +355,7 @@ impl LockTable {
     /// F_GETLK: the first lock in the way of `lock`. Those of lapsed sessions would be taken, so
     /// they are not in the way.
     pub fn test(&self, ino: Ino, lock: &RecordLock) -> Option<RecordLock> {
-        let live = |held: &&RecordLock| !self.lapsed.contains(&held.owner.session);
-        self.held_against(ino, lock).find(live).copied()
+        self.lasting_against(ino, lock).next().copied()
     }
 
     /// All locks held, by inode and first byte.
@@ -352,10 +366,5 @@ impl LockTable {
     /// All requests that wait, by inode and order.
     pub fn waiting(&self) -> impl Iterator<Item = (Ino, Waiting)> + '_ {
         self.inodes.iter().flat_map(|(ino, inode)| inode.queue.iter().map(|w| (*ino, *w)))
-    }
-
-    /// What a session holds or waits for on an inode, waiting requests counted twice.
-    pub fn count(&self, session: SessionId, ino: Ino) -> usize {
-        self.weights.on(session, ino)
     }
 }

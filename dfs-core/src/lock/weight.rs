@@ -31,11 +31,6 @@ impl Weights {
         self.sessions.get(&session).map_or(0, |own| own.total)
     }
 
-    /// What a session has on one inode.
-    pub fn on(&self, session: SessionId, ino: Ino) -> usize {
-        self.sessions.get(&session).and_then(|own| own.inodes.get(&ino)).copied().unwrap_or(0)
-    }
-
     /// The inodes on which a session has anything.
     pub fn inodes(&self, session: SessionId) -> Vec<Ino> {
         self.sessions

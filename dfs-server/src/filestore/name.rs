@@ -54,7 +54,7 @@ mod tests {
     fn object_folders_stay_where_they_are() {
         assert_eq!(leaf_folder(0), "00/00");
         assert_eq!(leaf_folder(LEAVES - 1), "3f/3f");
-        assert_eq!(leaf_folder(leaf(Ino(1))), "LEAF1");
-        assert_eq!(leaf_folder(leaf(Ino(1234567))), "LEAF2");
+        assert_eq!(leaf_folder(leaf(Ino(1))), "31/11");
+        assert_eq!(leaf_folder(leaf(Ino(1234567))), "0f/39");
     }
 }

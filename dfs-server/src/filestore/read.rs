@@ -27,7 +27,8 @@ impl ObjectStore {
     /// Whether an object of this name is sealed. Fails with `Io`.
     pub fn contains(&self, name: ObjectName) -> Result<bool> {
         let path = self.path_of(name);
-        path.try_exists().map_err(|e| crate::disk::failed(format_args!("look at {}", path.display()), &e))
+        let seen = path.try_exists();
+        seen.map_err(|e| crate::disk::failed(format_args!("look at {}", path.display()), &e))
     }
 }
 
@@ -72,11 +73,6 @@ impl Sealed {
         }
         let table = format::decode_table(table);
         Ok(Sealed { file, name, len, table })
-    }
-
-    /// Bytes of content.
-    pub(super) fn len(&self) -> u64 {
-        self.len
     }
 
     /// The file.

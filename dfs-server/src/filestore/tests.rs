@@ -45,7 +45,7 @@ fn listed(store: &ObjectStore) -> Vec<ObjectName> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..Default::default() })]
 
     #[test]
     fn object_reads_back_in_any_ranges(

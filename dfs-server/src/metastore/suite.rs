@@ -175,7 +175,7 @@ pub(super) fn run<K>(new: impl Fn() -> (Box<dyn MetaStore>, K)) {
 }
 
 fn batches_equal_the_model<K>(new: &impl Fn() -> (Box<dyn MetaStore>, K)) {
-    let config = ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() };
+    let config = ProptestConfig { cases: 24, ..Default::default() };
     proptest!(config, |(batches in prop::collection::vec((batch(), any::<bool>()), 1..8))| {
         let (store, _keep) = new();
         let model = MemoryStore::new();

@@ -16,11 +16,8 @@ impl NameServer {
     /// Removes an inode that has no name and no open handle left. If that fails it is tried again
     /// at the next start.
     pub(super) fn free_orphan(&self, ino: Ino) {
-        let work = Work::Op {
-            op: Arc::new(FreeOrphan { ino }),
-            who: Credentials::root(),
-            answer: None,
-        };
+        let work =
+            Work::Op { op: Arc::new(FreeOrphan { ino }), who: Credentials::root(), answer: None };
         self.committer.submit(work, move |done| {
             if let Err(error) = done {
                 tracing::error!(inode = %ino, %error, "an unlinked inode could not be freed");

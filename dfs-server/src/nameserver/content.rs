@@ -42,7 +42,12 @@ pub struct Found {
 
 impl NameServer {
     /// Reads extents and, if they are small, bytes of exactly one version (PROTOCOL 0.1 G4).
-    pub async fn content(self: &Arc<Self>, caller: &Caller, ino: Ino, wanted: Wanted) -> Result<Found> {
+    pub async fn content(
+        self: &Arc<Self>,
+        caller: &Caller,
+        ino: Ino,
+        wanted: Wanted,
+    ) -> Result<Found> {
         self.may_read(caller)?;
         for _ in 0..REREADS {
             let promised = self.promise_attr(caller, ino);

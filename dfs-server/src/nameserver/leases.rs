@@ -5,10 +5,12 @@ use super::content::{Found, Wanted};
 use super::mutate::{Applied, Guard, Mutation};
 use super::{Caller, NameServer, resolve};
 use dfs_core::access::{READ, WRITE};
-use dfs_core::extent::ObjectName;
+use dfs_core::extent::{Extent, ObjectName};
 use dfs_core::grant::{self, Grant, Mode};
 use dfs_core::range::Range;
-use dfs_core::{BootTime, Code, Fence, FsError, GrantId, Ino, RequestId, Result, limits};
+use dfs_core::{
+    BootTime, Code, Fence, FsError, GrantId, Ino, RequestId, Result, SessionId, limits,
+};
 use dfs_proto::convert::range_to;
 use dfs_proto::v1;
 use std::sync::Arc;
@@ -92,9 +94,10 @@ impl NameServer {
         let now = self.clock.now();
         let mut machines = self.lock();
         machines.sessions.check_read(caller.sid, caller.epoch, now)?;
-        let held = machines.grants.holders(guard.ino).any(|g| {
-            g.session == caller.sid && g.id == guard.grant && g.fence == guard.fence
-        });
+        let held = machines
+            .grants
+            .holders(guard.ino)
+            .any(|g| g.session == caller.sid && g.id == guard.grant && g.fence == guard.fence);
         if !held {
             // K9
             return Err(FsError::new(Code::Fenced, format!("grant {} is gone", guard.grant)));
@@ -144,7 +147,12 @@ impl NameServer {
     }
 
     /// Reserves a version number for objects that a commit will name.
-    pub async fn new_upload(self: &Arc<Self>, caller: &Caller, guard: Guard, bytes: u64) -> Result<u64> {
+    pub async fn new_upload(
+        self: &Arc<Self>,
+        caller: &Caller,
+        guard: Guard,
+        bytes: u64,
+    ) -> Result<u64> {
         {
             let machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
@@ -155,17 +163,14 @@ impl NameServer {
             let text = format!("{bytes} bytes do not fit on the file store");
             return Err(FsError::new(Code::NoSpace, text));
         }
-        let (tx, rx) = tokio::sync::oneshot::channel();
-        let (me, sid) = (self.clone(), caller.sid);
-        self.committer.submit(Work::Version, move |done| {
-            let ver = done.map(|done| done.ver);
-            if let Ok(ver) = ver {
-                me.lock().uploads.begin(ver, sid);
-            }
-            // The upload of a caller who left ends with its session.
-            let _ = tx.send(ver);
-        });
-        rx.await.unwrap_or_else(|_| Err(FsError::new(Code::Io, "the server is stopping")))
+        self.reserve_version(caller.sid).await
+    }
+
+    /// A version number whose objects are kept until a commit names them or its session ends.
+    pub(super) async fn reserve_version(self: &Arc<Self>, sid: SessionId) -> Result<u64> {
+        let ver = self.commit_work(Work::Version).await?.ver;
+        self.lock().uploads.begin(ver, sid);
+        Ok(ver)
     }
 
     /// The lease that comes with a file the caller has just created.
@@ -201,7 +206,8 @@ impl NameServer {
     /// live upload, and it is stored.
     pub fn check_object(&self, caller: &Caller, name: ObjectName, ino: Ino) -> Result<()> {
         if name.ino != ino || !self.objects.contains(name)? {
-            let text = format!("a commit of inode {ino} names {name:?}, which is not stored for it");
+            let text =
+                format!("a commit of inode {ino} names {name:?}, which is not stored for it");
             return Err(FsError::new(Code::Invalid, text));
         }
         self.may_upload(caller, name)
@@ -210,6 +216,11 @@ impl NameServer {
     /// A commit has named the objects of an upload.
     pub fn upload_done(&self, ver: u64) {
         self.lock().uploads.committed(ver);
+    }
+
+    /// A commit has changed these parts of a file.
+    pub fn touched(&self, ino: Ino, extents: &[Extent]) {
+        self.notes.touched(ino, limits::STRIPE_UNIT, extents);
     }
 
     /// Carries out a change that needs the write lease only for itself, such as a truncation by

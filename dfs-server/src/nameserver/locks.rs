@@ -38,7 +38,13 @@ impl NameServer {
     }
 
     /// Gives a range back.
-    pub async fn unlock_range(&self, caller: &Caller, ino: Ino, owner: u64, range: Range) -> Result<()> {
+    pub async fn unlock_range(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        owner: u64,
+        range: Range,
+    ) -> Result<()> {
         let now = self.clock.now();
         let owner = Owner { session: caller.sid, owner };
         let (_, answer) = {
@@ -50,7 +56,12 @@ impl NameServer {
     }
 
     /// A lock in the way of this one.
-    pub fn test_lock(&self, caller: &Caller, ino: Ino, lock: &RecordLock) -> Result<Option<RecordLock>> {
+    pub fn test_lock(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        lock: &RecordLock,
+    ) -> Result<Option<RecordLock>> {
         self.may_read(caller)?;
         Ok(self.lock().locks.test(ino, lock))
     }

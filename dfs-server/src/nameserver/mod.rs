@@ -6,6 +6,7 @@
 
 pub mod collect;
 pub mod committer;
+mod compact;
 pub mod content;
 pub mod leases;
 pub mod locks;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub durability: crate::metastore::Durability,
     /// Treat uid 0 of clients as nobody.
     pub root_squash: bool,
+    /// Bytes of the disk kept free for changes that free others.
+    pub reserve_bytes: u64,
 }
 
 /// The uid and gid that squashed callers get (`nobody`, exports(5)).
@@ -75,6 +78,7 @@ pub struct NameServer {
     cookie_key: [u8; 16],
     committer: Committer,
     machines: Mutex<Machines>,
+    notes: compact::Notes,
     me: Weak<NameServer>,
 }
 
@@ -155,10 +159,15 @@ impl NameServer {
 
     /// Waits until everything journaled so far is durable.
     async fn journal_settled(&self) -> Result<()> {
+        self.commit_work(Work::Rows(Batch::default())).await.map(|_| ())
+    }
+
+    /// Commits work that no client asked for by number.
+    async fn commit_work(&self, work: Work) -> Result<committer::Done> {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.committer.submit(Work::Rows(Batch::default()), move |done| {
+        self.committer.submit(work, move |done| {
             // Nobody waits any more when the server stops.
-            let _ = tx.send(done.map(|_| ()));
+            let _ = tx.send(done);
         });
         rx.await.unwrap_or_else(|_| Err(FsError::new(Code::Io, "the server is stopping")))
     }

@@ -114,8 +114,7 @@ impl NameServer {
     ) -> Result<Option<Applied>> {
         let cx = Context { who: &caller.who, cookie_key: &self.cookie_key };
         let intents = mutation.op.intents(&cx, &*self.store)?;
-        let (running, granted) =
-            Running::begin(self.clone(), caller.sid, intents.clone());
+        let (running, granted) = Running::begin(self.clone(), caller.sid, intents.clone());
         granted.await.map_err(|_| stopping())?;
         if mutation.op.intents(&cx, &*self.store)? != intents {
             return Ok(None);
@@ -124,6 +123,7 @@ impl NameServer {
             Verdict::Done(outcome) => return Ok(Some(self.unpromised(outcome))),
             Verdict::Change(items) => items,
         };
+        self.check_room(&*mutation.op)?;
         self.check_guard(caller, mutation.guard)?;
         let ready = {
             let mut machines = self.lock();
@@ -145,20 +145,32 @@ impl NameServer {
         let machines = self.lock();
         machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
         if let Some(guard) = mutation.guard {
-            machines.grants.check_commit(caller.sid, guard.ino, guard.grant, guard.fence, Range::ALL)?;
+            machines.grants.check_commit(
+                caller.sid,
+                guard.ino,
+                guard.grant,
+                guard.fence,
+                Range::ALL,
+            )?;
         }
         let answer = AnswerKey { sid: caller.sid, op: caller.op, done_below: caller.done_below };
-        let work = Work::Op {
-            op: mutation.op.clone(),
-            who: caller.who.clone(),
-            answer: Some(answer),
-        };
+        let work =
+            Work::Op { op: mutation.op.clone(), who: caller.who.clone(), answer: Some(answer) };
         let (tx, rx) = oneshot::channel();
         self.committer.submit(work, move |done| {
             // A server that stops no longer waits.
             let _ = tx.send(done);
         });
         Ok(rx)
+    }
+
+    /// Refuses what needs room when little is left.
+    fn check_room(&self, op: &dyn Op) -> Result<()> {
+        if !op.grows() || self.objects.statfs()?.available >= self.settings.reserve_bytes {
+            return Ok(());
+        }
+        let text = format!("{}: the disk of the server is full", op.verb());
+        Err(FsError::new(Code::NoSpace, text))
     }
 
     fn check_guard(&self, caller: &Caller, guard: Option<Guard>) -> Result<()> {

@@ -4,10 +4,10 @@
 //! acknowledged, and recalls of a session are repeated then. A full queue therefore closes the
 //! stream, and the client comes back.
 
+use bytes::Bytes;
 use dfs_core::hub::{Item, Push};
 use dfs_core::{Fence, GrantId, Ino, SessionId};
 use dfs_proto::v1::{self, from_server, inval_item};
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;

@@ -46,13 +46,18 @@ impl NameServer {
     fn promise(&self, caller: &Caller, key: Key, name: Option<&Name>) -> (bool, Seq) {
         let now = self.clock.now();
         let mut machines = self.lock();
-        let given = !machines.sessions.in_grace()
-            && machines.hub.promise(now, caller.sid, key, name);
+        let given =
+            !machines.sessions.in_grace() && machines.hub.promise(now, caller.sid, key, name);
         (given, machines.as_of())
     }
 
     /// Looks a name up; `None`: absent.
-    pub fn lookup(&self, caller: &Caller, dir: Ino, name: &Name) -> Result<(Option<Attr>, Promised)> {
+    pub fn lookup(
+        &self,
+        caller: &Caller,
+        dir: Ino,
+        name: &Name,
+    ) -> Result<(Option<Attr>, Promised)> {
         self.may_read(caller)?;
         let cx = self.context(caller);
         for _ in 0..REREADS {
@@ -83,7 +88,11 @@ impl NameServer {
     }
 
     /// All extended attributes of an inode.
-    pub fn extended_attributes(&self, caller: &Caller, ino: Ino) -> Result<(Attr, Xattrs, Promised)> {
+    pub fn extended_attributes(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+    ) -> Result<(Attr, Xattrs, Promised)> {
         self.may_read(caller)?;
         for _ in 0..REREADS {
             let promised = self.promise_attr(caller, ino);

@@ -37,7 +37,8 @@ impl NameServer {
             cookie_key: recovered.cookie_key,
             durability: settings.durability,
         });
-        let committer = committer.map_err(|e| crate::disk::failed("start the committing thread", &e))?;
+        let committer =
+            committer.map_err(|e| crate::disk::failed("start the committing thread", &e))?;
         let server = Arc::new_cyclic(|me| NameServer {
             store,
             objects,
@@ -47,6 +48,7 @@ impl NameServer {
             cookie_key: recovered.cookie_key,
             committer,
             machines: Mutex::new(Machines::new(seq)),
+            notes: Default::default(),
             me: me.clone(),
         });
         server.load(recovered);

@@ -90,7 +90,10 @@ mod tests {
         replay.finish(sid, op, &Ok(outcome.clone()));
         assert_eq!(rx.try_recv().unwrap().unwrap(), outcome);
         assert!(matches!(replay.arrive(sid, op).unwrap(), Arrival::Run { asked_before: true }));
-        assert!(matches!(replay.arrive(sid, OpId(8)).unwrap(), Arrival::Run { asked_before: false }));
+        assert!(matches!(
+            replay.arrive(sid, OpId(8)).unwrap(),
+            Arrival::Run { asked_before: false }
+        ));
     }
 
     #[test]

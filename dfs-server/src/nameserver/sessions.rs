@@ -243,9 +243,10 @@ impl NameServer {
     pub async fn close(&self, caller: &Caller) -> Result<()> {
         {
             let mut machines = self.lock();
-            let known = machines.sessions.sessions().any(|s| {
-                s.sid == caller.sid && s.epoch == caller.epoch
-            });
+            let known = machines
+                .sessions
+                .sessions()
+                .any(|s| s.sid == caller.sid && s.epoch == caller.epoch);
             if !known {
                 let text = format!("session {} is over", caller.sid);
                 return Err(FsError::new(Code::SessionExpired, text));

@@ -1,6 +1,6 @@
 //! The `Admin` service: what operators see.
 
-use super::Services;
+use super::{NOBODY, Services};
 use dfs_core::{Code, FsError};
 use dfs_proto::v1::admin_server::Admin;
 use dfs_proto::v1::*;
@@ -26,11 +26,15 @@ impl Admin for Services {
     }
 
     async fn collect(&self, _: Request<CollectReq>) -> Answer<CollectRep> {
-        self.answer("collect", async {
+        self.answer("collect", NOBODY, async {
             let (server, collector) = (self.server.clone(), self.collector.clone());
             let sweep = tokio::task::spawn_blocking(move || server.sweep(&collector)).await;
             let report = sweep.map_err(|_| FsError::new(Code::Io, "the sweep was cut off"))??;
-            Ok(CollectRep { fail: None, removed: report.removed, kept: report.listed - report.removed })
+            Ok(CollectRep {
+                fail: None,
+                removed: report.removed,
+                kept: report.listed - report.removed,
+            })
         })
         .await
     }

@@ -10,6 +10,7 @@ use dfs_core::extent::Source;
 use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
 use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
+use dfs_proto::call::Request as _;
 use dfs_proto::convert::{attr_to, extent_to, extents_from, range_from, set_attr_from};
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::*;
@@ -42,7 +43,13 @@ fn commit_rep(applied: &Applied) -> CommitRep {
     CommitRep { fail: None, mark, attr }
 }
 
-fn record_lock(sid: SessionId, owner: u64, pid: u32, excl: bool, span: (u64, u64)) -> Result<RecordLock> {
+fn record_lock(
+    sid: SessionId,
+    owner: u64,
+    pid: u32,
+    excl: bool,
+    span: (u64, u64),
+) -> Result<RecordLock> {
     let (start, end) = span;
     if end < start {
         return Err(FsError::new(Code::Invalid, format!("lock range {start} to {end}")));
@@ -98,13 +105,14 @@ impl Services {
             base_ver: req.base_ver,
             min_size: req.min_size,
             size: req.size,
-            extents,
+            extents: extents.clone(),
             set: set_attr_from(req.set)?,
             attrs_only: req.attrs_only,
         };
         let mutation = Mutation { guard: Some(guard), ..Mutation::new(commit) };
         let applied = self.server.mutate(caller.clone(), mutation).await?;
         self.server.upload_done(req.upload_ver);
+        self.server.touched(guard.ino, &extents);
         if req.last_writer {
             self.server.end_hold(guard);
         }
@@ -144,7 +152,7 @@ impl Services {
 impl Coherence for Services {
     async fn get_content(&self, req: Request<GetContentReq>) -> Answer<ContentRep> {
         let req = req.into_inner();
-        self.answer("getcontent", async {
+        self.answer("getcontent", req.identity(), async {
             let wanted = Wanted {
                 have_ver: req.have_ver,
                 data_max: req.data_max_bytes.min(limits::REPLY_DATA_MAX).into(),
@@ -157,12 +165,13 @@ impl Coherence for Services {
     }
 
     async fn acquire(&self, req: Request<AcquireReq>) -> Answer<AcquireRep> {
-        self.answer("acquire", self.take(req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("acquire", req.identity(), self.take(req)).await
     }
 
     async fn release(&self, req: Request<ReleaseReq>) -> Answer<ReleaseRep> {
         let req = req.into_inner();
-        self.answer("release", async {
+        self.answer("release", req.identity(), async {
             self.server.release(&self.caller(&req), guard(req.ino, req.grant, req.fence))?;
             Ok(ReleaseRep::default())
         })
@@ -171,7 +180,7 @@ impl Coherence for Services {
 
     async fn rescue(&self, req: Request<RescueReq>) -> Answer<AcquireRep> {
         let req = req.into_inner();
-        self.answer("rescue", async {
+        self.answer("rescue", req.identity(), async {
             let (caller, ino) = (self.caller(&req), Ino(req.ino));
             let fence = Fence(req.fence);
             let grant = self.server.rescue(&caller, ino, req.base_ver, fence).await?;
@@ -188,7 +197,7 @@ impl Coherence for Services {
 
     async fn new_upload(&self, req: Request<NewUploadReq>) -> Answer<NewUploadRep> {
         let req = req.into_inner();
-        self.answer("newupload", async {
+        self.answer("newupload", req.identity(), async {
             let guard = guard(req.ino, req.grant, req.fence);
             let caller = self.caller(&req);
             let ver = self.server.new_upload(&caller, guard, req.size_hint_bytes).await?;
@@ -198,20 +207,23 @@ impl Coherence for Services {
     }
 
     async fn commit(&self, req: Request<CommitReq>) -> Answer<CommitRep> {
-        self.answer("commit", self.save(req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("commit", req.identity(), self.save(req)).await
     }
 
     async fn clone(&self, req: Request<CloneReq>) -> Answer<CommitRep> {
-        self.answer("clone", self.copy(req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("clone", req.identity(), self.copy(req)).await
     }
 
     async fn lock(&self, req: Request<LockReq>) -> Answer<LockRep> {
-        self.answer("lock", self.lock_file(req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("lock", req.identity(), self.lock_file(req)).await
     }
 
     async fn unlock(&self, req: Request<UnlockReq>) -> Answer<UnlockRep> {
         let req = req.into_inner();
-        self.answer("unlock", async {
+        self.answer("unlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), Ino(req.ino));
             let span = (req.start, req.end);
             let range = record_lock(caller.sid, req.owner, 0, false, span)?.range;
@@ -223,7 +235,7 @@ impl Coherence for Services {
 
     async fn test_lock(&self, req: Request<TestLockReq>) -> Answer<TestLockRep> {
         let req = req.into_inner();
-        self.answer("testlock", async {
+        self.answer("testlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), Ino(req.ino));
             let span = (req.start, req.end);
             let lock = record_lock(caller.sid, req.owner, 0, req.exclusive, span)?;

@@ -1,10 +1,10 @@
 //! The `FileStore` service: immutable objects of the embedded store.
 
-use super::Services;
+use super::{NOBODY, Services};
 use bytes::Bytes;
 use dfs_core::limits::{CHUNK, STRIPE_UNIT};
 use dfs_core::{Code, FsError, Result};
-use dfs_proto::call::Reply;
+use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::convert::object_from;
 use dfs_proto::v1::file_store_server::FileStore;
 use dfs_proto::v1::*;
@@ -68,7 +68,7 @@ impl Services {
             return Err(invalid(format!("a read of {} bytes", req.len)));
         }
         let (tx, rx) = mpsc::channel(QUEUE);
-        let objects = self.server.objects.clone();
+        let (objects, session) = (self.server.objects.clone(), caller.sid.0);
         // Ends with the object or when the client leaves.
         tokio::task::spawn_blocking(move || {
             while off < end {
@@ -79,7 +79,7 @@ impl Services {
                         ReadObjectRep { fail: None, data, crc }
                     }
                     Err(error) => {
-                        super::log_refusal("object_read", &error);
+                        super::log_refusal("object_read", session, &error);
                         ReadObjectRep::refuse(&error)
                     }
                 };
@@ -101,15 +101,17 @@ async fn next(stream: &mut Streaming<CreateObjectReq>) -> Result<Option<CreateOb
 #[tonic::async_trait]
 impl FileStore for Services {
     async fn create(&self, req: Request<Streaming<CreateObjectReq>>) -> Answer<CreateObjectRep> {
-        self.answer("object_create", self.receive(req.into_inner())).await
+        self.answer("object_create", NOBODY, self.receive(req.into_inner())).await
     }
 
     type ReadStream = ReceiverStream<Result<ReadObjectRep, Status>>;
 
     async fn read(&self, req: Request<ReadObjectReq>) -> Answer<Self::ReadStream> {
         self.metrics.rpc("object_read");
-        let queue = self.send(req.into_inner()).unwrap_or_else(|error| {
-            super::log_refusal("object_read", &error);
+        let req = req.into_inner();
+        let (session, _) = req.identity();
+        let queue = self.send(req).unwrap_or_else(|error| {
+            super::log_refusal("object_read", session, &error);
             let (tx, rx) = mpsc::channel(1);
             // The queue is new and holds one message.
             let _ = tx.try_send(Ok(ReadObjectRep::refuse(&error)));

@@ -6,7 +6,7 @@ use crate::nameserver::op;
 use dfs_core::attr::Kind;
 use dfs_core::limits::READDIR_PAGE;
 use dfs_core::{Code, FsError, Ino, Result};
-use dfs_proto::call::Reply;
+use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::convert::{attr_to, kind_from, kind_to, set_attr_from};
 use dfs_proto::v1::meta_server::Meta;
 use dfs_proto::v1::*;
@@ -90,15 +90,14 @@ impl Services {
         let (caller, dir) = (self.caller(req), Ino(req.dir));
         let (page, promised) =
             self.server.list(&caller, dir, cookie, READDIR_PAGE, req.want_attrs)?;
-        let entry = |(dentry, attr): (crate::metastore::Dentry, Option<dfs_core::attr::Attr>)| {
-            DirEntry {
+        let entry =
+            |(dentry, attr): (crate::metastore::Dentry, Option<dfs_core::attr::Attr>)| DirEntry {
                 name: dentry.name.as_bytes().to_vec().into(),
                 ino: dentry.ino.0,
                 kind: kind_to(dentry.kind).into(),
                 cookie: dentry.cookie,
                 attr: attr_of(&attr),
-            }
-        };
+            };
         Ok(ReadDirRep {
             fail: None,
             mark: Some(mark(promised)),
@@ -113,7 +112,7 @@ impl Services {
 impl Meta for Services {
     async fn lookup(&self, req: Request<LookupReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("lookup", async {
+        self.answer("lookup", req.identity(), async {
             let name = name_of(&req.name)?;
             let (attr, promised) = self.server.lookup(&self.caller(&req), Ino(req.dir), &name)?;
             Ok(EntryRep { fail: None, mark: Some(mark(promised)), attr: attr_of(&attr), dir: None })
@@ -123,7 +122,7 @@ impl Meta for Services {
 
     async fn lookup_path(&self, req: Request<LookupPathReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("lookup_path", async {
+        self.answer("lookup_path", req.identity(), async {
             let path = req.components.iter().map(|c| name_of(c)).collect::<Result<Vec<_>>>()?;
             let attr = self.server.lookup_path(&self.caller(&req), Ino(req.dir), &path)?;
             Ok(EntryRep { fail: None, mark: None, attr: attr_of(&attr), dir: None })
@@ -133,7 +132,7 @@ impl Meta for Services {
 
     async fn get_attr(&self, req: Request<GetAttrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
-        self.answer("getattr", async {
+        self.answer("getattr", req.identity(), async {
             let (attr, promised) = self.server.attributes(&self.caller(&req), Ino(req.ino))?;
             Ok(AttrRep { fail: None, mark: Some(mark(promised)), attr: Some(attr_to(&attr)) })
         })
@@ -141,7 +140,8 @@ impl Meta for Services {
     }
 
     async fn set_attr(&self, req: Request<SetAttrReq>) -> Answer<AttrRep> {
-        self.answer("setattr", Services::set_attr(self, req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("setattr", req.identity(), Services::set_attr(self, req)).await
     }
 
     type ReadDirStream = ReceiverStream<Result<ReadDirRep, Status>>;
@@ -156,7 +156,7 @@ impl Meta for Services {
             let mut cookie = req.cookie;
             loop {
                 let page = services.page(&req, cookie).unwrap_or_else(|error| {
-                    super::log_refusal("readdir", &error);
+                    super::log_refusal("readdir", req.identity().0, &error);
                     ReadDirRep::refuse(&error)
                 });
                 let last = page.end || page.fail.is_some();
@@ -170,12 +170,13 @@ impl Meta for Services {
     }
 
     async fn create(&self, req: Request<CreateReq>) -> Answer<CreateRep> {
-        self.answer("create", self.create_file(req.into_inner())).await
+        let req = req.into_inner();
+        self.answer("create", req.identity(), self.create_file(req)).await
     }
 
     async fn mkdir(&self, req: Request<MkdirReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("mkdir", async {
+        self.answer("mkdir", req.identity(), async {
             let name = name_of(&req.name)?;
             let mkdir = op::Mkdir { dir: Ino(req.dir), name, mode: req.mode };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(mkdir)).await?))
@@ -185,7 +186,7 @@ impl Meta for Services {
 
     async fn mknod(&self, req: Request<MknodReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("mknod", async {
+        self.answer("mknod", req.identity(), async {
             let mknod = op::Mknod {
                 dir: Ino(req.dir),
                 name: name_of(&req.name)?,
@@ -200,7 +201,7 @@ impl Meta for Services {
 
     async fn symlink(&self, req: Request<SymlinkReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("symlink", async {
+        self.answer("symlink", req.identity(), async {
             let (name, target) = (name_of(&req.name)?, req.target.to_vec());
             let symlink = op::Symlink { dir: Ino(req.dir), name, target };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(symlink)).await?))
@@ -210,7 +211,7 @@ impl Meta for Services {
 
     async fn link(&self, req: Request<LinkReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("link", async {
+        self.answer("link", req.identity(), async {
             let name = name_of(&req.name)?;
             let link = op::Link { ino: Ino(req.ino), dir: Ino(req.dir), name };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(link)).await?))
@@ -220,7 +221,7 @@ impl Meta for Services {
 
     async fn unlink(&self, req: Request<UnlinkReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
-        self.answer("unlink", async {
+        self.answer("unlink", req.identity(), async {
             let unlink = op::Unlink { dir: Ino(req.dir), name: name_of(&req.name)? };
             let mutation = opening(unlink, req.open.clone());
             Ok(remove_rep(&self.server.mutate(self.caller(&req), mutation).await?))
@@ -230,7 +231,7 @@ impl Meta for Services {
 
     async fn rmdir(&self, req: Request<RmdirReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
-        self.answer("rmdir", async {
+        self.answer("rmdir", req.identity(), async {
             let rmdir = op::Rmdir { dir: Ino(req.dir), name: name_of(&req.name)? };
             Ok(remove_rep(&self.server.mutate(self.caller(&req), Mutation::new(rmdir)).await?))
         })
@@ -239,7 +240,7 @@ impl Meta for Services {
 
     async fn rename(&self, req: Request<RenameReq>) -> Answer<RenameRep> {
         let req = req.into_inner();
-        self.answer("rename", async {
+        self.answer("rename", req.identity(), async {
             let rename = op::Rename {
                 from_dir: Ino(req.from_dir),
                 from_name: name_of(&req.from_name)?,
@@ -264,7 +265,7 @@ impl Meta for Services {
 
     async fn get_xattrs(&self, req: Request<GetXattrsReq>) -> Answer<XattrsRep> {
         let req = req.into_inner();
-        self.answer("getxattrs", async {
+        self.answer("getxattrs", req.identity(), async {
             let caller = self.caller(&req);
             let (attr, xattrs, promised) =
                 self.server.extended_attributes(&caller, Ino(req.ino))?;
@@ -284,7 +285,7 @@ impl Meta for Services {
 
     async fn set_xattr(&self, req: Request<SetXattrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
-        self.answer("setxattr", async {
+        self.answer("setxattr", req.identity(), async {
             let xattr = req.xattr.clone().unwrap_or_default();
             let mode = match XattrMode::try_from(req.mode) {
                 Ok(XattrMode::Unspecified) => op::XattrMode::Any,
@@ -305,7 +306,7 @@ impl Meta for Services {
 
     async fn remove_xattr(&self, req: Request<RemoveXattrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
-        self.answer("removexattr", async {
+        self.answer("removexattr", req.identity(), async {
             let remove = op::RemoveXattr { ino: Ino(req.ino), name: req.name.to_vec() };
             Ok(attr_rep(&self.server.mutate(self.caller(&req), Mutation::new(remove)).await?))
         })
@@ -314,12 +315,13 @@ impl Meta for Services {
 
     async fn stat_fs(&self, req: Request<StatFsReq>) -> Answer<StatFsRep> {
         let req = req.into_inner();
-        self.answer("statfs", async { self.server.statfs(&self.caller(&req)) }).await
+        self.answer("statfs", req.identity(), async { self.server.statfs(&self.caller(&req)) })
+            .await
     }
 
     async fn access(&self, req: Request<AccessReq>) -> Answer<AccessRep> {
         let req = req.into_inner();
-        self.answer("access", async {
+        self.answer("access", req.identity(), async {
             self.server.access(&self.caller(&req), Ino(req.ino), req.mask & 7)?;
             Ok(AccessRep::default())
         })

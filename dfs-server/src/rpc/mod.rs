@@ -25,6 +25,10 @@ use dfs_proto::v1;
 use std::sync::{Arc, Mutex};
 use tonic::service::Routes;
 use tonic::{Response, Status};
+use tracing::Instrument;
+
+/// Session and operation number of calls that name none.
+const NOBODY: (u64, u64) = (0, 0);
 
 /// What every service works with.
 #[derive(Clone)]
@@ -67,13 +71,15 @@ impl Services {
     async fn answer<R: Reply>(
         &self,
         verb: &'static str,
+        (session, request): (u64, u64),
         work: impl Future<Output = Result<R>>,
     ) -> Result<Response<R>, Status> {
         self.metrics.rpc(verb);
-        match work.await {
+        let span = tracing::debug_span!("rpc", op = verb, session, request);
+        match work.instrument(span.clone()).await {
             Ok(reply) => Ok(Response::new(reply)),
             Err(error) => {
-                log_refusal(verb, &error);
+                span.in_scope(|| log_refusal(verb, session, &error));
                 self.metrics.refused(verb);
                 Ok(Response::new(R::refuse(&error)))
             }
@@ -81,13 +87,14 @@ impl Services {
     }
 }
 
-fn log_refusal(verb: &'static str, error: &FsError) {
+/// Logs a refusal at the level its code deserves; the message names the inode.
+fn log_refusal(op: &'static str, session: u64, error: &FsError) {
     match error.code {
         Code::Io | Code::BadChecksum | Code::StaleLeader => {
-            tracing::error!(op = verb, %error, "call failed");
+            tracing::error!(op, session, %error, "call failed");
         }
-        Code::NoSpace => tracing::warn!(op = verb, %error, "call failed"),
-        _ => tracing::debug!(op = verb, %error, "call refused"),
+        Code::NoSpace => tracing::warn!(op, session, %error, "call failed"),
+        _ => tracing::debug!(op, session, %error, "call refused"),
     }
 }
 

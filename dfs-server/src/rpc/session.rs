@@ -1,9 +1,9 @@
 //! The `Session` service.
 
-use super::Services;
+use super::{NOBODY, Services};
 use crate::nameserver::Message;
 use dfs_core::{Code, FsError, Result, Seq, SessionId};
-use dfs_proto::call::Reply;
+use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::status;
 use dfs_proto::v1::session_server::Session;
 use dfs_proto::v1::*;
@@ -49,7 +49,7 @@ fn no_attach() -> Status {
 #[tonic::async_trait]
 impl Session for Services {
     async fn establish(&self, req: Request<EstablishReq>) -> Answer<EstablishRep> {
-        self.answer("establish", self.server.establish(req.into_inner())).await
+        self.answer("establish", NOBODY, self.server.establish(req.into_inner())).await
     }
 
     type ControlStream = tokio_stream::adapters::Map<
@@ -76,12 +76,12 @@ impl Session for Services {
     async fn reclaim(&self, req: Request<ReclaimReq>) -> Answer<ReclaimRep> {
         let req = req.into_inner();
         let caller = self.caller(&req);
-        self.answer("reclaim", async { self.server.reclaim(&caller, req) }).await
+        self.answer("reclaim", req.identity(), async { self.server.reclaim(&caller, req) }).await
     }
 
     async fn reclaim_done(&self, req: Request<ReclaimDoneReq>) -> Answer<ReclaimDoneRep> {
         let req = req.into_inner();
-        self.answer("reclaim_done", async {
+        self.answer("reclaim_done", req.identity(), async {
             self.server.reclaim_done(&self.caller(&req))?;
             Ok(ReclaimDoneRep::default())
         })
@@ -90,7 +90,7 @@ impl Session for Services {
 
     async fn close(&self, req: Request<CloseReq>) -> Answer<CloseRep> {
         let req = req.into_inner();
-        self.answer("close", async {
+        self.answer("close", req.identity(), async {
             self.server.close(&self.caller(&req)).await?;
             Ok(CloseRep::default())
         })

@@ -1,3 +1,4 @@
+use crate::limits;
 use super::*;
 
 const A: u64 = 1;
@@ -99,7 +100,7 @@ fn k6_recall_deadlines_count_from_the_end_of_the_term() {
     let grant = b.write(1, A);
     let end = grant.min_until;
     b.request(2, B, Mode::Write);
-    let (soft, hard) = (end + Duration::from_secs(10), end + Duration::from_secs(60));
+    let (soft, hard) = (end + Duration::from_secs(10), end + limits::RECALL_HARD);
     assert_eq!(b.state(grant), Some(State::Recalling { soft, hard, flushed: 0 }));
     assert_eq!(b.table.next_deadline(), Some(soft));
     let mut late = Bench::new();
@@ -135,19 +136,19 @@ fn k7_progress_moves_the_soft_deadline_up_to_the_hard_one() {
     let request =
         Request { deadline: b.now + Duration::from_secs(600), ..b.ask(2, B, Mode::Write) };
     b.step(Event::Request(request));
-    let hard = b.now + Duration::from_secs(60);
+    let hard = b.now + limits::RECALL_HARD;
     let progress = |b: &mut Bench, session, bytes| {
         b.step(Event::Progress { session: SessionId(session), id: grant.id, bytes })
     };
-    for second in 1..=6 {
+    for second in 1..=4 {
         assert_eq!(b.wait(9_000), []);
         assert_eq!(progress(&mut b, A, second), []);
     }
     assert_eq!(b.table.next_deadline(), Some(hard));
     // Neither repeated news nor somebody else's counts.
-    progress(&mut b, A, 6);
+    progress(&mut b, A, 4);
     progress(&mut b, B, 100);
-    assert_eq!(b.wait(6_000), [journal_lost(grant)]);
+    assert_eq!(b.wait(9_000), [journal_lost(grant)]);
 }
 
 #[test]

@@ -90,22 +90,32 @@ fn damaged(row: impl std::fmt::Display) -> FsError {
 
 /// The read connections, lent to one caller each; further callers wait.
 struct Readers {
-    idle: Mutex<Vec<Connection>>,
+    state: Mutex<ReadersState>,
     returned: Condvar,
 }
 
+struct ReadersState {
+    idle: Vec<Connection>,
+    /// Callers that wait. Without any there is no need for the system call that wakes them.
+    waiting: usize,
+}
+
 impl Readers {
-    fn new(connections: Vec<Connection>) -> Readers {
-        Readers { idle: Mutex::new(connections), returned: Condvar::new() }
+    fn new(idle: Vec<Connection>) -> Readers {
+        let state = Mutex::new(ReadersState { idle, waiting: 0 });
+        Readers { state, returned: Condvar::new() }
     }
 
     fn lend(&self) -> Lent<'_> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut idle = self
-            .returned
-            .wait_while(idle, |idle| idle.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        Lent { connection: idle.pop(), readers: self }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(connection) = state.idle.pop() {
+                return Lent { connection: Some(connection), readers: self };
+            }
+            state.waiting += 1;
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
     }
 }
 
@@ -125,8 +135,10 @@ impl Deref for Lent<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.extend(self.connection.take());
-        self.readers.returned.notify_one();
+        let mut state = self.readers.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.idle.extend(self.connection.take());
+        if state.waiting > 0 {
+            self.readers.returned.notify_one();
+        }
     }
 }

@@ -31,7 +31,7 @@ fn sqlite_store_passes_the_suite() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..Default::default() })]
 
     /// Opened again after a clean end, and opened as a killed process leaves it (the files copied
     /// while the store is open), every commit is there.

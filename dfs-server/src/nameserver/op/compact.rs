@@ -33,11 +33,25 @@ impl Compact {
         let range = Range::new(first.range.start, last.range.end);
         Ok(vec![Extent { range, source: Source::Object(self.object, 0) }])
     }
+
+    /// `StaleVersion` unless the record is the one that was read.
+    fn still_current(&self, view: &dyn Read) -> Result<()> {
+        let now = view.stripes(self.ino, self.index, self.index)?;
+        if now.first().map(|(_, stripe)| stripe) == Some(&self.read) {
+            return Ok(());
+        }
+        let text = format!("stripe {} of inode {} moved on", self.index, self.ino);
+        Err(FsError::new(Code::StaleVersion, text))
+    }
 }
 
 impl Op for Compact {
     fn verb(&self) -> &'static str {
         "compact"
+    }
+
+    fn grows(&self) -> bool {
+        false
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
@@ -47,15 +61,13 @@ impl Op for Compact {
     fn check(&self, _: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         resolve::inode(view, self.ino)?;
         self.record()?;
-        let now = view.stripes(self.ino, self.index, self.index)?;
-        if now.first().map(|(_, stripe)| stripe) != Some(&self.read) {
-            let text = format!("stripe {} of inode {} moved on", self.index, self.ino);
-            return Err(FsError::new(Code::StaleVersion, text));
-        }
+        self.still_current(view)?;
         Ok(Verdict::Change(Vec::new()))
     }
 
     fn effect(&self, _: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        // It runs without intents, so that it delays no writer: only the record decides.
+        self.still_current(&txn.view())?;
         let record = self.record()?;
         let mut row = txn.inode(self.ino)?;
         // Filled holes take space; that is no change of the file, so `attr_ver` stays.

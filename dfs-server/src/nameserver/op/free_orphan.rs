@@ -20,6 +20,10 @@ impl Op for FreeOrphan {
         "free_orphan"
     }
 
+    fn grows(&self) -> bool {
+        false
+    }
+
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
         Ok(Intents::default().removed_dir(self.ino).done())
     }

@@ -27,7 +27,7 @@ mod setattr;
 mod setxattr;
 mod symlink;
 #[cfg(test)]
-mod tests;
+pub(in crate::nameserver) mod tests;
 mod truncate;
 mod unlink;
 mod xattr;
@@ -99,6 +99,10 @@ pub trait Op: Send + Sync {
     /// for content, which `fsync` and `close` speak of.
     fn durable(&self) -> bool {
         false
+    }
+    /// Whether it may need room: refused when little is left, so that what frees room still goes.
+    fn grows(&self) -> bool {
+        true
     }
     /// The keys it touches, as the view shows them now. Asked again once they are held: if the
     /// answer differs, the pipeline starts over.

@@ -179,3 +179,83 @@ fn load(attr: StoredAttr) -> Option<Attr> {
         parent: Ino(attr.parent),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time() -> impl Strategy<Value = Timestamp> {
+        (any::<i64>(), 0..1_000_000_000u32)
+            .prop_map(|(seconds, nanos)| Timestamp { seconds, nanos })
+    }
+
+    fn attr() -> impl Strategy<Value = Attr> {
+        let words = any::<[u32; 5]>();
+        let longs = any::<[u64; 7]>();
+        let target = prop::collection::vec(any::<u8>(), 0..9);
+        let times = [time(), time(), time(), time()];
+        (0..KINDS.len(), words, longs, any::<bool>(), target, times).prop_map(
+            |(kind, [mode, uid, gid, nlink, rdev], longs, has_xattrs, link_target, times)| {
+                let [ino, size, blocks, attr_ver, content_ver, dir_ver, parent] = longs;
+                let [atime, mtime, ctime, btime] = times;
+                let (ino, parent, kind) = (Ino(ino), Ino(parent), KINDS[kind]);
+                Attr {
+                    ino,
+                    kind,
+                    mode,
+                    uid,
+                    gid,
+                    nlink,
+                    rdev,
+                    size,
+                    blocks,
+                    atime,
+                    mtime,
+                    ctime,
+                    btime,
+                    attr_ver,
+                    content_ver,
+                    has_xattrs,
+                    link_target,
+                    dir_ver,
+                    parent,
+                }
+            },
+        )
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        let some = || prop::option::of(attr());
+        (some(), some(), some(), some(), any::<bool>()).prop_map(
+            |(object, dir, to_dir, replaced, created)| Outcome {
+                object,
+                dir,
+                to_dir,
+                replaced,
+                created,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn stored_answer_is_read_back_as_it_was(outcome in outcome()) {
+            prop_assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
+        }
+
+        #[test]
+        fn foreign_bytes_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(outcome) = Outcome::decode(&bytes) {
+                prop_assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
+            }
+        }
+    }
+
+    #[test]
+    fn newer_format_is_refused() {
+        let newer = StoredOutcome { format: FORMAT + 1, ..StoredOutcome::default() };
+        assert_eq!(Outcome::decode(&newer.encode_to_vec()).unwrap_err().code, Code::Io);
+        assert!(Outcome::decode(b"").is_err(), "no format at all");
+    }
+}

@@ -21,6 +21,10 @@ impl Op for RemoveXattr {
         "removexattr"
     }
 
+    fn grows(&self) -> bool {
+        false
+    }
+
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
         Ok(Intents::of_attr(self.ino).done())
     }

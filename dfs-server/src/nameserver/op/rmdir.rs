@@ -22,6 +22,10 @@ impl Op for Rmdir {
         "rmdir"
     }
 
+    fn grows(&self) -> bool {
+        false
+    }
+
     fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
         let mut intents = Intents::of_name(self.dir, &self.name);
         if let Some(child) = resolve::entry(cx.cookie_key, view, self.dir, &self.name)? {

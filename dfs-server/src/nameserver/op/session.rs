@@ -35,3 +35,28 @@ pub fn keep_answer(
     let done = batch.answers_done.entry(sid).or_insert(done_below);
     *done = (*done).max(done_below);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfs_core::{Fence, Ino};
+
+    #[test]
+    fn session_records_ride_in_one_batch() {
+        let (sid, mut batch) = (SessionId(4), Batch::default());
+        let (uuid, verifier, description) = ([1; 16], [2; 16], "host".to_string());
+        let (epoch, floor, absent) = (9, 0, false);
+        let row = SessionRow { sid, epoch, uuid, verifier, description, floor, absent };
+        open_session(&mut batch, row);
+        record_loss(&mut batch, LostRow { sid, ino: Ino(5), fence: Some(Fence(6)) });
+        keep_answer(&mut batch, sid, OpId(8), OpId(7), &Outcome::default());
+        keep_answer(&mut batch, sid, OpId(9), OpId(5), &Outcome::default());
+        assert_eq!(batch.sessions[&sid].as_ref().unwrap().epoch, 9);
+        assert_eq!((batch.lost.len(), batch.answers.len()), (1, 2));
+        assert_eq!(batch.answers_done[&sid], OpId(7), "what is done stays done");
+        let mut batch = Batch::default();
+        close_session(&mut batch, sid);
+        assert_eq!(batch.sessions[&sid], None);
+        assert!(batch.forget_sessions.contains(&sid));
+    }
+}

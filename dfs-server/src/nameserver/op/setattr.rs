@@ -26,6 +26,10 @@ impl Op for SetAttributes {
         "setattr"
     }
 
+    fn grows(&self) -> bool {
+        false
+    }
+
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
         Ok(Intents::of_attr(self.ino).done())
     }

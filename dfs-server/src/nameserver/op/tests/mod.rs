@@ -1,1 +1,13 @@
+//! Operations run through all three steps on a store in memory.
 
+mod attributes;
+mod commits;
+mod content;
+mod errors;
+mod harness;
+mod items;
+mod model;
+mod names;
+mod xattrs;
+
+pub(in crate::nameserver) use harness::{KEY, World, name, user};

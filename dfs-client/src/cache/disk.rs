@@ -1,0 +1,73 @@
+//! The few calls to the cache's own file system, and how their failures read.
+
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, errno};
+use nix::fcntl::{FallocateFlags, fallocate};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+/// Room is given back in pieces of this many bytes by every file system we know.
+pub const DISK_BLOCK: u64 = 4096;
+/// Unit of `st_blocks` (stat(2)).
+const STAT_BLOCK: u64 = 512;
+
+/// The failure of an operating system call on a file of the cache.
+pub fn io_error(what: &str, path: &Path, e: &io::Error) -> FsError {
+    let code = e.raw_os_error().map_or(Code::Io, errno::code_of);
+    FsError::new(code, format!("cannot {what} {}: {e}", path.display()))
+}
+
+/// Reads `range` into `buf`, replacing what was there; bytes behind the end of the file are zero.
+pub fn read_zero_filled(file: &File, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
+    buf.clear();
+    let len =
+        usize::try_from(range.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    buf.resize(len, 0);
+    let mut done = 0;
+    while done < len {
+        match file.read_at(&mut buf[done..], range.start + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Gives the room of `range` back; the file keeps its length. A file system without holes is left
+/// as it is: nobody reads punched bytes from it.
+pub fn punch(file: &File, range: Range) -> io::Result<()> {
+    let Ok(start) = i64::try_from(range.start) else { return Ok(()) };
+    let len = range.len().min(i64::MAX as u64 - range.start);
+    if len == 0 {
+        return Ok(());
+    }
+    let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    match fallocate(file, how, start, len as i64) {
+        Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Bytes the file takes on disk.
+pub fn allocated(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.blocks() * STAT_BLOCK)
+}
+
+/// Writes a whole small file so that a crash leaves the old or the new one.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    let temp = path.with_extension("tmp");
+    std::fs::write(&temp, bytes).map_err(|e| io_error("write", &temp, &e))?;
+    std::fs::rename(&temp, path).map_err(|e| io_error("rename to", path, &e))
+}
+
+/// Removes a file; one that is not there is fine.
+pub fn remove(path: &Path) -> Result<(), FsError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, &e)),
+        _ => Ok(()),
+    }
+}

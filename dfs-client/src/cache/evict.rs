@@ -1,0 +1,100 @@
+//! Making room: carries out the plans of [`dfs_core::cache`].
+
+use super::{Cache, Files, disk};
+use dfs_core::cache::{self, Entry, Parts, Plan, bytes_to_free};
+use dfs_core::{Ino, Result};
+use nix::sys::statvfs::statvfs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Plans carried out for one request: what a plan frees on disk may be a little less than it says.
+const ROUNDS: usize = 3;
+/// Room on the cache's file system that is left to the index, journals and others.
+const DISK_RESERVE: u64 = 1024 * 1024;
+
+/// What asking for room led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomOutcome {
+    /// Whether there is room now.
+    pub ok: bool,
+    /// Files to commit: all that is left in the cache, or nearly, is unsaved. If there is no room
+    /// and nothing to commit, the request fails with `NoSpace`.
+    pub flush: Vec<Ino>,
+}
+
+impl Cache {
+    /// Gives up clean content, the least recently used first, until `bytes` more fit below the limit
+    /// and on the cache's file system. Call it before bytes are written or filled, and again when
+    /// that failed with `NoSpace`. Room is not reserved: threads that write at the same time may
+    /// pass the limit by as much as they write.
+    ///
+    /// Errors: those of the cache's file system.
+    pub fn make_room(&self, bytes: u64) -> Result<RoomOutcome> {
+        let mut flush = Vec::new();
+        for _ in 0..ROUNDS {
+            let (used, limit) = self.used_and_limit()?;
+            let target = bytes_to_free(used, bytes, limit);
+            if target == 0 && used.saturating_add(bytes) <= limit {
+                break;
+            }
+            let mut files = self.lock();
+            let plan = cache::plan(files.coldest_first(), |ino| self.parts(&files, ino), target);
+            flush.clone_from(&plan.flush);
+            if plan.drop.is_empty() && plan.punch.is_empty() {
+                break;
+            }
+            self.carry_out(&mut files, &plan)?;
+        }
+        let (used, limit) = self.used_and_limit()?;
+        Ok(RoomOutcome { ok: used.saturating_add(bytes) <= limit, flush })
+    }
+
+    /// Bytes used and the most that may be, which a full disk makes less.
+    fn used_and_limit(&self) -> Result<(u64, u64)> {
+        let root = self.shared.folder.root();
+        let fs = statvfs(root).map_err(|e| disk::io_error("look at", root, &e.into()))?;
+        let free = (fs.blocks_available() * fs.fragment_size()).saturating_sub(DISK_RESERVE);
+        let used = self.shared.used.load(Ordering::Relaxed);
+        Ok((used, self.limit.min(used.saturating_add(free))))
+    }
+
+    /// What of a file can be given up.
+    fn parts(&self, files: &Files, ino: Ino) -> Parts {
+        if let Some(file) = files.warm.get(&ino) {
+            let (clean, read_at) = file.clean_parts();
+            let is_used = Arc::strong_count(file) > 1;
+            return Parts { clean, read_at: if is_used { read_at } else { 0 } };
+        }
+        let entry = files.entries.peek(&ino);
+        let map = entry.and_then(|entry| self.known(ino, entry.ver, entry.size));
+        Parts { clean: map.map_or_else(Vec::new, |map| map.clean()), read_at: 0 }
+    }
+
+    fn carry_out(&self, files: &mut Files, plan: &Plan) -> Result<()> {
+        for &ino in &plan.drop {
+            if let Some(entry) = files.entries.peek(&ino).copied() {
+                self.drop_file(files, ino, entry)?;
+            }
+        }
+        for &(ino, range) in &plan.punch {
+            if let Some(entry) = files.entries.peek(&ino).copied() {
+                self.warm_up(files, ino, entry)?.evict(range)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Files {
+    fn coldest_first(&self) -> impl Iterator<Item = Entry> + Clone {
+        self.entries.iter().rev().map(|(&ino, entry)| {
+            let warm = self.warm.get(&ino);
+            Entry {
+                ino,
+                bytes: warm.map_or(entry.disk, |file| file.disk_bytes()),
+                dirty_bytes: warm.map_or(0, |file| file.dirty_bytes()),
+                open: entry.open || warm.is_some_and(|file| Arc::strong_count(file) > 1),
+            }
+        })
+    }
+}

@@ -1,0 +1,311 @@
+//! The index: what is known about the clean content of each working file, in SQLite.
+//!
+//! Written lazily, so after a crash a row may be older than its file. That is safe: a row is
+//! believed for the version it names only, holes are served from the row and not from the file, and
+//! every other byte must match its checksum. A damaged index is thrown away.
+
+use super::folder::Folder;
+use super::sums::Sums;
+use dfs_core::range::{Range, RangeSet};
+use dfs_core::{Code, FsError, Ino, Result};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Format of the tables; another one is thrown away.
+const FORMAT: i64 = 1;
+/// Longest wait of one connection for the other.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+const TABLES: &str = "
+    CREATE TABLE file (ino INTEGER PRIMARY KEY, ver INTEGER NOT NULL, size INTEGER NOT NULL,
+        disk INTEGER NOT NULL, used INTEGER NOT NULL, sum INTEGER NOT NULL, holes BLOB NOT NULL);
+    CREATE TABLE sums (ino INTEGER, chunk INTEGER, pieces BLOB NOT NULL,
+        PRIMARY KEY (ino, chunk)) WITHOUT ROWID;";
+
+/// One file, as far as the list of all files needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which.
+    pub ino: Ino,
+    /// Version its content belongs to.
+    pub ver: u64,
+    /// Size of that version.
+    pub size: u64,
+    /// Bytes it takes on disk.
+    pub disk: u64,
+    /// Grows with every use of any file.
+    pub used: u64,
+}
+
+/// A changed row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The row without its blobs.
+    pub listed: Listed,
+    /// Holes of the version.
+    pub holes: RangeSet,
+    /// Changed rows of checksums; an empty one is removed.
+    pub chunks: Vec<(u64, Vec<u8>)>,
+    /// Rows of checksums that are not in `chunks` are void.
+    pub whole: bool,
+}
+
+/// Changes written in one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Files that left the cache.
+    pub gone: Vec<Ino>,
+    /// Files whose content changed.
+    pub rows: Vec<Row>,
+    /// Files that were only used.
+    pub used: Vec<(Ino, u64)>,
+}
+
+/// The open index. Reading does not wait for a write that is running.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    write: Mutex<Connection>,
+    read: Mutex<Connection>,
+}
+
+impl Index {
+    /// Opens the index and lists its files, the least recently used first. A damaged one is
+    /// replaced by an empty one.
+    pub fn open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
+        let path = folder.index();
+        match try_open(&path) {
+            Ok(opened) => Ok(opened),
+            Err(e) => {
+                tracing::warn!(path = %path.display(), error = %e,
+                    "cache index is damaged: starting with an empty cache");
+                for suffix in ["", "-wal", "-shm"] {
+                    super::disk::remove(&folder.root().join(format!("index.db{suffix}")))?;
+                }
+                try_open(&path).map_err(|e| sql_error("make", &path, &e))
+            }
+        }
+    }
+
+    /// The clean content known of version `ver` of a file; nothing if the row is of another version
+    /// or damaged.
+    pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<(RangeSet, Sums)>> {
+        let db = lock(&self.read);
+        load(&db, ino, ver, size).map_err(|e| sql_error("read", &self.path, &e))
+    }
+
+    /// Writes all changes or none.
+    pub fn save(&self, batch: &Batch) -> Result<()> {
+        let mut db = lock(&self.write);
+        let mut write = || {
+            let tx = db.transaction()?;
+            save(&tx, batch)?;
+            tx.commit()
+        };
+        write().map_err(|e| sql_error("write", &self.path, &e))
+    }
+}
+
+fn lock(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    db.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sql_error(what: &str, path: &Path, e: &rusqlite::Error) -> FsError {
+    let code = match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => Code::NoSpace,
+        _ => Code::Io,
+    };
+    FsError::new(code, format!("cannot {what} {}: {e}", path.display()))
+}
+
+fn try_open(path: &Path) -> rusqlite::Result<(Index, Vec<Listed>)> {
+    let write = connect(path)?;
+    let format: i64 = write.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if format == 0 {
+        write.execute_batch(TABLES)?;
+        write.pragma_update(None, "user_version", FORMAT)?;
+    } else if format != FORMAT {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    let read = connect(path)?;
+    let files = list(&read)?;
+    let index = Index { path: path.to_owned(), write: Mutex::new(write), read: Mutex::new(read) };
+    Ok((index, files))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(BUSY_WAIT)?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "normal")?;
+    Ok(db)
+}
+
+fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
+    let mut query = db.prepare("SELECT ino, ver, size, disk, used FROM file")?;
+    let files = query.query_map([], |row| {
+        Ok(Listed {
+            ino: Ino(row.get::<_, i64>(0)? as u64),
+            ver: row.get::<_, i64>(1)? as u64,
+            size: row.get::<_, i64>(2)? as u64,
+            disk: row.get::<_, i64>(3)? as u64,
+            used: row.get::<_, i64>(4)? as u64,
+        })
+    })?;
+    let mut files = files.collect::<rusqlite::Result<Vec<Listed>>>()?;
+    files.sort_by_key(|file| file.used);
+    Ok(files)
+}
+
+fn load(
+    db: &Connection,
+    ino: Ino,
+    ver: u64,
+    size: u64,
+) -> rusqlite::Result<Option<(RangeSet, Sums)>> {
+    let mut query =
+        db.prepare("SELECT sum, holes FROM file WHERE ino = ? AND ver = ? AND size = ?")?;
+    let row = query.query_row(params![ino.0 as i64, ver as i64, size as i64], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
+    let Some((sum, holes)) = row.optional()? else { return Ok(None) };
+    if sum != row_sum(ino, ver, size, &holes) {
+        tracing::warn!(%ino, "row of the cache index is damaged: its content is fetched again");
+        return Ok(None);
+    }
+    let mut query = db.prepare("SELECT chunk, pieces FROM sums WHERE ino = ? ORDER BY chunk")?;
+    let mut rows = query.query([ino.0 as i64])?;
+    let mut sums = Sums::default();
+    while let Some(row) = rows.next()? {
+        sums.decode(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?);
+    }
+    Ok(Some((decode_ranges(&holes), sums)))
+}
+
+fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let mut drop_file = tx.prepare("DELETE FROM file WHERE ino = ?")?;
+    let mut drop_sums = tx.prepare("DELETE FROM sums WHERE ino = ?")?;
+    let mut drop_chunk = tx.prepare("DELETE FROM sums WHERE ino = ? AND chunk = ?")?;
+    let mut put_file = tx.prepare("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+    let mut put_chunk = tx.prepare("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)")?;
+    let mut put_used = tx.prepare("UPDATE file SET used = ? WHERE ino = ?")?;
+    for ino in &batch.gone {
+        drop_file.execute([ino.0 as i64])?;
+        drop_sums.execute([ino.0 as i64])?;
+    }
+    for row in &batch.rows {
+        let Listed { ino, ver, size, disk, used } = row.listed;
+        let holes = encode_ranges(&row.holes);
+        let sum = row_sum(ino, ver, size, &holes);
+        let ino = ino.0 as i64;
+        put_file.execute(params![
+            ino,
+            ver as i64,
+            size as i64,
+            disk as i64,
+            used as i64,
+            sum,
+            holes
+        ])?;
+        if row.whole {
+            drop_sums.execute([ino])?;
+        }
+        for (chunk, pieces) in &row.chunks {
+            match pieces.is_empty() {
+                true => drop_chunk.execute(params![ino, *chunk as i64])?,
+                false => put_chunk.execute(params![ino, *chunk as i64, pieces])?,
+            };
+        }
+    }
+    for (ino, used) in &batch.used {
+        put_used.execute(params![*used as i64, ino.0 as i64])?;
+    }
+    Ok(())
+}
+
+/// Binds holes to the version they belong to; the other bytes have checksums of their own.
+fn row_sum(ino: Ino, ver: u64, size: u64, holes: &[u8]) -> i64 {
+    let head = [ino.0, ver, size].map(u64::to_le_bytes);
+    i64::from(crc32c::crc32c_append(crc32c::crc32c(head.as_flattened()), holes))
+}
+
+fn encode_ranges(set: &RangeSet) -> Vec<u8> {
+    set.iter().flat_map(|r| [r.start, r.end]).flat_map(u64::to_le_bytes).collect()
+}
+
+fn decode_ranges(bytes: &[u8]) -> RangeSet {
+    let numbers = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
+    let numbers: Vec<u64> = numbers.collect();
+    numbers.as_chunks::<2>().0.iter().map(|[start, end]| Range::new(*start, *end)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ino: u64, ver: u64) -> Row {
+        let mut sums = Sums::default();
+        sums.add(0, &[7; 100]);
+        Row {
+            listed: Listed {
+                ino: Ino(ino),
+                ver,
+                size: 500,
+                disk: 4096,
+                used: if ino < 100 { 100 - ino } else { 100 },
+            },
+            holes: [Range::new(200, 300), Range::new(400, 500)].into_iter().collect(),
+            chunks: sums.take_changed(),
+            whole: true,
+        }
+    }
+
+    #[test]
+    fn index_returns_what_was_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let (index, files) = Index::open(&folder).unwrap();
+        assert!(files.is_empty());
+        let big = Ino(u64::MAX - 3);
+        let rows = vec![row(1, 5), row(2, 6), row(big.0, 7)];
+        index.save(&Batch { rows, ..Batch::default() }).unwrap();
+        drop(index);
+        let (index, files) = Index::open(&folder).unwrap();
+        assert_eq!(files.len(), 3);
+        let order: Vec<Ino> = files.iter().map(|f| f.ino).collect();
+        assert_eq!(order, [Ino(2), Ino(1), big]);
+        let (holes, sums) = index.load(Ino(1), 5, 500).unwrap().unwrap();
+        assert_eq!(holes, row(1, 5).holes);
+        assert_eq!(sums.iter().collect::<Vec<_>>(), [Range::new(0, 100)]);
+        assert!(index.load(Ino(1), 6, 500).unwrap().is_none());
+        assert!(index.load(big, 7, 500).unwrap().is_some());
+        index
+            .save(&Batch { gone: vec![Ino(1)], used: vec![(Ino(2), 1)], ..Batch::default() })
+            .unwrap();
+        let (_, files) = Index::open(&folder).unwrap();
+        assert_eq!(files.iter().map(|f| f.ino).collect::<Vec<_>>()[0], Ino(2));
+        assert!(index.load(Ino(1), 5, 500).unwrap().is_none());
+    }
+
+    #[test]
+    fn index_row_with_a_wrong_hole_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let (index, _) = Index::open(&folder).unwrap();
+        index.save(&Batch { rows: vec![row(1, 5)], ..Batch::default() }).unwrap();
+        let db = Connection::open(folder.index()).unwrap();
+        db.execute("UPDATE file SET holes = zeroblob(16)", []).unwrap();
+        assert!(index.load(Ino(1), 5, 500).unwrap().is_none());
+    }
+
+    #[test]
+    fn index_that_is_damaged_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        std::fs::write(folder.index(), [0x5a; 10_000]).unwrap();
+        let (index, files) = Index::open(&folder).unwrap();
+        assert!(files.is_empty());
+        index.save(&Batch { rows: vec![row(1, 5)], ..Batch::default() }).unwrap();
+    }
+}

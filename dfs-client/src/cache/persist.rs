@@ -1,0 +1,87 @@
+//! Writing the index, and closing files that nobody uses.
+
+use super::index::Batch;
+use super::{Cache, Files};
+use dfs_core::{Ino, Result};
+use std::sync::{Arc, PoisonError};
+
+/// Working files kept open though nobody uses them.
+const IDLE_WARM: usize = 256;
+/// With so many open working files the index is written before the next one is opened, which closes
+/// idle ones: bounds the descriptors of a burst of opens.
+pub(super) const WARM_MAX: usize = 1024;
+
+impl Cache {
+    /// Writes what changed since the last time into the index, in one transaction. To be called
+    /// every second and before the program ends; what is lost by not calling it is fetched again.
+    ///
+    /// Errors: those of the index; the changes are kept for the next time.
+    pub fn persist(&self) -> Result<()> {
+        let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = self.lock().take_changes();
+        if batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty() {
+            self.lock().cool();
+            return Ok(());
+        }
+        let saved = self.index.save(&batch);
+        let mut files = self.lock();
+        match saved {
+            Ok(()) => files.cool(),
+            Err(_) => files.put_back(batch),
+        }
+        saved
+    }
+}
+
+impl Files {
+    fn take_changes(&mut self) -> Batch {
+        let mut batch = Batch {
+            gone: std::mem::take(&mut self.gone).into_iter().collect(),
+            ..Batch::default()
+        };
+        let mut touched = std::mem::take(&mut self.touched);
+        for (ino, file) in &self.warm {
+            let used = self.entries.peek(ino).map_or(0, |entry| entry.used);
+            if let Some(row) = file.take_row(used) {
+                touched.remove(ino);
+                batch.rows.push(row);
+            }
+        }
+        let used = |ino: Ino| Some((ino, self.entries.peek(&ino)?.used));
+        batch.used = touched.into_iter().filter_map(used).collect();
+        batch
+    }
+
+    fn put_back(&mut self, batch: Batch) {
+        let still_gone = batch.gone.into_iter().filter(|ino| !self.entries.contains(ino));
+        self.gone.extend(still_gone);
+        self.touched.extend(batch.used.into_iter().map(|(ino, _)| ino));
+        for row in batch.rows {
+            if let Some(file) = self.warm.get(&row.listed.ino) {
+                file.row_not_saved();
+            }
+        }
+    }
+
+    /// Closes the idle working files used least recently, if there are many.
+    fn cool(&mut self) {
+        let mut idle: Vec<(u64, Ino)> = Vec::new();
+        for (ino, file) in &self.warm {
+            let Some(entry) = self.entries.peek(ino) else { continue };
+            // Only this list can hand out new references, and it is locked.
+            let unused = !entry.open && Arc::strong_count(file) == 1;
+            if unused && file.settle() {
+                idle.push((entry.used, *ino));
+            }
+        }
+        idle.sort_unstable();
+        let surplus = idle.len().saturating_sub(IDLE_WARM);
+        for (_, ino) in idle.into_iter().take(surplus) {
+            let Some(file) = self.warm.remove(&ino) else { continue };
+            if let Some(entry) = self.entries.peek_mut(&ino) {
+                (entry.ver, entry.size) = (file.version(), file.size());
+                entry.disk = file.disk_bytes();
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Reading, filling and changing the bytes of a working file.
+
+use super::{State, WorkingFile};
+use crate::cache::disk::{self, DISK_BLOCK, read_zero_filled};
+use crate::cache::journal::Record;
+use dfs_core::limits::FILE_SIZE_MAX;
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, Result};
+use std::os::unix::fs::FileExt;
+
+/// The answer to a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// This many bytes are in the buffer; fewer than asked for at the end of the file.
+    Bytes(usize),
+    /// These ranges must be filled first.
+    Missing(Vec<Range>),
+}
+
+impl WorkingFile {
+    /// What must be fetched before `range` can be read: nothing if all of it is local or a hole,
+    /// else the gaps, grown to whole blocks. Never reaches behind the end of the file.
+    pub fn missing(&self, range: Range) -> Vec<Range> {
+        self.lock().map.missing(range)
+    }
+
+    /// Takes over fetched bytes of version `ver` from offset `start`, where nothing is local yet.
+    /// False: the file has another version by now and nothing was taken over.
+    ///
+    /// Errors: `NoSpace` and others of the cache's file system; what did not fit stays missing.
+    pub fn fill(&self, ver: u64, start: u64, bytes: &[u8]) -> Result<bool> {
+        let mut state = self.lock();
+        if ver != state.map.base_ver {
+            return Ok(false);
+        }
+        let range = Range::of_len(start, bytes.len() as u64).intersect(state.map.extent());
+        let filled = state.fill_gaps(range, start, bytes);
+        self.account(&state)?;
+        filled.map(|()| true)
+    }
+
+    /// Takes over that `range` is a hole of version `ver`, where nothing is local yet. False as for
+    /// [`fill`](WorkingFile::fill).
+    pub fn fill_hole(&self, ver: u64, range: Range) -> Result<bool> {
+        let mut state = self.lock();
+        if ver != state.map.base_ver {
+            return Ok(false);
+        }
+        let range = range.intersect(state.map.extent());
+        for gap in state.map.present.gaps(range) {
+            disk::punch(&state.file, gap).map_err(|e| state.err("punch", &e))?;
+            state.map.filled_hole(gap);
+            state.row_changed = true;
+        }
+        self.account(&state)?;
+        Ok(true)
+    }
+
+    /// Reads into `buf`, replacing what was there. All bytes are of one moment. Bytes that do not
+    /// match their checksum are not served: they become missing.
+    ///
+    /// Memory: `range` and up to two blocks more.
+    pub fn read(&self, range: Range, buf: &mut Vec<u8>) -> Result<ReadOutcome> {
+        buf.clear();
+        let mut state = self.lock();
+        let want = range.intersect(state.map.extent());
+        if !state.map.present.covers(want) {
+            return Ok(ReadOutcome::Missing(state.map.missing(want)));
+        }
+        if want.is_empty() {
+            return Ok(ReadOutcome::Bytes(0));
+        }
+        let uncut = state.map.sums.uncut(want);
+        read_zero_filled(&state.file, uncut, buf).map_err(|e| state.err("read", &e))?;
+        let broken = state.map.sums.broken(uncut.start, buf);
+        if !broken.is_empty() {
+            buf.clear();
+            broken.into_iter().for_each(|piece| state.forget_broken(piece));
+            return Ok(ReadOutcome::Missing(state.map.missing(want)));
+        }
+        buf.truncate((want.end - uncut.start) as usize);
+        buf.drain(..(want.start - uncut.start) as usize);
+        state.clear_holes(want, buf);
+        state.read_at = want.end;
+        Ok(ReadOutcome::Bytes(buf.len()))
+    }
+
+    /// Writes `data` at `off`; a gap behind the old end reads as zeros.
+    ///
+    /// Errors: `FileTooBig`; `NoSpace` and others of the cache's file system: what was unsaved
+    /// before stays unsaved, and the size stays.
+    pub fn write(&self, off: u64, data: &[u8]) -> Result<()> {
+        let range = Range::of_len(off, data.len() as u64);
+        if range.is_empty() {
+            return Ok(());
+        }
+        if range.end > FILE_SIZE_MAX {
+            return Err(FsError::from(Code::FileTooBig));
+        }
+        let mut state = self.lock();
+        state.verify_cut(range)?;
+        let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
+        if known {
+            state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
+        } else {
+            self.record(&mut state, Record::Write(range, crc32c::crc32c(data)))?;
+        }
+        if let Err(e) = state.file.write_all_at(data, off) {
+            let e = state.err("write", &e);
+            state.write_failed(range, known)?;
+            self.account(&state)?;
+            return Err(e);
+        }
+        state.map.wrote(range);
+        state.rewritten.insert(range);
+        state.row_changed = true;
+        self.account(&state)
+    }
+
+    /// Sets the size; bytes behind the old end read as zeros.
+    ///
+    /// Errors: `FileTooBig`, and those of the cache's file system.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        let mut state = self.lock();
+        if size == state.map.size {
+            return Ok(());
+        }
+        self.resize(&mut state, size)?;
+        self.account(&state)
+    }
+
+    /// Sets `range` to zero and gives its room back. With `keep_size` it is cut at the end of the
+    /// file, else the file grows to hold it.
+    ///
+    /// Errors: as for [`truncate`](WorkingFile::truncate).
+    pub fn punch(&self, range: Range, keep_size: bool) -> Result<()> {
+        let mut state = self.lock();
+        if !keep_size && range.end > state.map.size && !range.is_empty() {
+            self.resize(&mut state, range.end)?;
+        }
+        let range = range.intersect(state.map.extent());
+        if !range.is_empty() {
+            state.verify_cut(range)?;
+            self.record(&mut state, Record::Zero(range))?;
+            if let Err(e) = disk::punch(&state.file, range) {
+                let e = state.err("punch", &e);
+                state.write_failed(range, false)?;
+                return Err(e);
+            }
+            state.map.zeroed(range);
+            state.rewritten.insert(range);
+            state.row_changed = true;
+        }
+        self.account(&state)
+    }
+
+    /// fallocate(2) without flags: the file grows to hold `range`; bytes stay as they are. Room is
+    /// not reserved, because it is needed at the servers and not here.
+    pub fn allocate(&self, range: Range, keep_size: bool) -> Result<()> {
+        let mut state = self.lock();
+        if !keep_size && range.end > state.map.size && !range.is_empty() {
+            self.resize(&mut state, range.end)?;
+        }
+        self.account(&state)
+    }
+
+    /// Bytes for an upload, as they are now: zeros in holes and behind the end. `range` must be
+    /// local, as the ranges of a snapshot are until they are cut off.
+    pub fn read_dirty(&self, range: Range) -> Result<Vec<u8>> {
+        let state = self.lock();
+        let mut bytes = Vec::new();
+        read_zero_filled(&state.file, range, &mut bytes).map_err(|e| state.err("read", &e))?;
+        let inside = range.intersect(state.map.extent());
+        bytes[inside.len() as usize..].fill(0);
+        state.clear_holes(range, &mut bytes);
+        Ok(bytes)
+    }
+
+    fn resize(&self, state: &mut State, size: u64) -> Result<()> {
+        if size > FILE_SIZE_MAX {
+            return Err(FsError::from(Code::FileTooBig));
+        }
+        // The piece that the new end cuts keeps a checksum of what is left.
+        let mut kept = None;
+        for piece in state.map.sums.partly(Range::new(size, u64::MAX)) {
+            kept = state.verify(piece)?.map(|bytes| (piece.start, bytes));
+        }
+        self.record(state, Record::Resize(size))?;
+        if let Err(e) = state.file.set_len(size) {
+            let e = state.err("set the size of", &e);
+            state.undo()?;
+            return Err(e);
+        }
+        state.map.resized(size);
+        if let Some((start, bytes)) = kept {
+            state.map.summed(start, &bytes[..(size - start) as usize]);
+        }
+        state.rewritten.remove(Range::new(size, u64::MAX));
+        state.min_since = state.min_since.min(size);
+        state.row_changed = true;
+        Ok(())
+    }
+}
+
+impl State {
+    fn fill_gaps(&mut self, range: Range, start: u64, bytes: &[u8]) -> Result<()> {
+        for gap in self.map.present.gaps(range) {
+            let part = &bytes[(gap.start - start) as usize..(gap.end - start) as usize];
+            self.file.write_all_at(part, gap.start).map_err(|e| self.err("fill", &e))?;
+            self.map.filled(gap.start, part);
+            self.row_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Zeroes what is known to be a hole, whatever the disk says. `buf` starts at `range.start`.
+    fn clear_holes(&self, range: Range, buf: &mut [u8]) {
+        for hole in self.map.holes.within(range) {
+            let at = (hole.start - range.start) as usize;
+            buf[at..at + hole.len() as usize].fill(0);
+        }
+    }
+
+    /// A write to `range` failed half way: bytes that were clean may be anything now.
+    fn write_failed(&mut self, range: Range, known: bool) -> Result<()> {
+        self.map.forget(range);
+        self.row_changed = true;
+        // The size matters to passthrough handles only; reads are cut at the size of the map.
+        let _ = self.file.set_len(self.map.size);
+        if known { Ok(()) } else { self.undo() }
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.undo()?;
+        }
+        self.drop_idle_journal()
+    }
+
+    /// Gives the room of clean bytes in `range` back.
+    pub(super) fn evict(&mut self, range: Range) -> Result<()> {
+        for piece in self.map.sums.overlapping(range) {
+            self.map.forget(piece);
+            // The last block of the file is freed only as a whole.
+            let at_end = piece.end == self.map.size;
+            let end = if at_end { piece.end.next_multiple_of(DISK_BLOCK) } else { piece.end };
+            let piece = Range::new(piece.start, end);
+            disk::punch(&self.file, piece).map_err(|e| self.err("punch", &e))?;
+            self.row_changed = true;
+        }
+        Ok(())
+    }
+}

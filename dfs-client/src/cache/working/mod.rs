@@ -1,0 +1,363 @@
+//! One working file: the local bytes of one inode, shared by all its handles (PROTOCOL 4.2).
+//!
+//! A sparse file with the bytes at their own offsets, a map that says which are here and which are
+//! unsaved, and a journal as long as there is unsaved work. Everything is done under one lock per
+//! file, held over reads and writes of the cache's file system and never over the network. Clean
+//! bytes are checked against their checksum whenever they are read from disk. Unsaved work is never
+//! reverted in place: it is committed, or the working file is replaced.
+//!
+//! Lock order: the lock of the cache, then that of one file.
+
+mod commit;
+mod content;
+#[cfg(test)]
+mod tests;
+
+use super::disk::{self, io_error, read_zero_filled};
+use super::folder::{DATA_FOLDERS, Folder, make_dir};
+use super::index::{Listed, Row};
+use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
+use super::map::FileMap;
+use dfs_core::range::{Range, RangeSet};
+use dfs_core::time::Timestamp;
+use dfs_core::{Code, FsError, Ino, Result};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(crate) use commit::PutAside;
+pub use commit::Snapshot;
+pub use content::ReadOutcome;
+
+/// What all working files of a cache share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where the files are.
+    pub folder: Folder,
+    /// Bytes that all files take on disk.
+    pub used: AtomicU64,
+}
+
+/// The local content of one inode.
+#[derive(Debug)]
+pub struct WorkingFile {
+    ino: Ino,
+    shared: Arc<Shared>,
+    /// Unsaved bytes, at least 1 while there is unsaved work; for those who may not take the lock.
+    dirty_bytes: AtomicU64,
+    /// Bytes on disk, likewise.
+    disk_bytes: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    path: PathBuf,
+    file: File,
+    map: FileMap,
+    journal: Option<Journal>,
+    owner: Owner,
+    /// When the present work began.
+    since: Timestamp,
+    /// Daemon and boot it belongs to.
+    verifier: [u8; 16],
+    boot: [u8; 16],
+    /// Number of the last snapshot; an older one cannot be committed.
+    snapshot: u64,
+    /// What was written since then.
+    rewritten: RangeSet,
+    /// Smallest size since then.
+    min_since: u64,
+    /// Where the last read ended.
+    read_at: u64,
+    /// The index row is out of date.
+    row_changed: bool,
+    /// All of it, also what is not known to have changed.
+    whole_row: bool,
+    /// Removed from the cache: nothing is accounted or journaled any more.
+    gone: bool,
+}
+
+/// How a working file starts.
+pub(super) enum Start {
+    /// Empty, for this version and size.
+    New(u64, u64),
+    /// With clean content as the index has it.
+    Known(FileMap),
+    /// With clean content as the index has it, and unsaved work on it.
+    Unsaved(FileMap, Found),
+}
+
+impl WorkingFile {
+    /// Opens the file on disk. `counted` are the bytes already counted as used for it.
+    pub(super) fn open(
+        shared: &Arc<Shared>,
+        ino: Ino,
+        counted: u64,
+        start: Start,
+    ) -> Result<WorkingFile> {
+        let path = shared.folder.data(ino);
+        make_dir(&shared.folder.data_dir(ino.0 % DATA_FOLDERS))?;
+        let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
+        let file = options.open(&path).map_err(|e| io_error("open", &path, &e))?;
+        let (mut verifier, mut boot) = (shared.folder.verifier(), shared.folder.boot());
+        let (mut owner, mut since, mut journal) = (Owner::default(), Timestamp::default(), None);
+        let (map, new) = match start {
+            Start::New(ver, size) => (FileMap::new(ver, size), true),
+            Start::Known(map) => (map, false),
+            Start::Unsaved(mut map, found) => {
+                journal = Some(found.resume(&mut map, &file)?);
+                (owner, since) = (found.header.owner, found.header.time);
+                (verifier, boot) = (found.header.verifier, found.header.boot);
+                (map, false)
+            }
+        };
+        if new {
+            file.set_len(0).map_err(|e| io_error("empty", &path, &e))?;
+        }
+        file.set_len(map.size).map_err(|e| io_error("set the size of", &path, &e))?;
+        let mut state = State {
+            path,
+            file,
+            owner,
+            since,
+            verifier,
+            boot,
+            snapshot: 0,
+            rewritten: RangeSet::new(),
+            min_since: map.min_size,
+            read_at: 0,
+            row_changed: new,
+            whole_row: new,
+            gone: false,
+            map,
+            journal,
+        };
+        state.drop_idle_journal()?;
+        let working = WorkingFile {
+            ino,
+            shared: Arc::clone(shared),
+            dirty_bytes: AtomicU64::new(0),
+            disk_bytes: AtomicU64::new(counted),
+            state: Mutex::new(state),
+        };
+        working.account(&working.lock())?;
+        Ok(working)
+    }
+
+    /// The inode.
+    pub fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    /// Committed version that the content builds on.
+    pub fn version(&self) -> u64 {
+        self.lock().map.base_ver
+    }
+
+    /// Size, unsaved work included.
+    pub fn size(&self) -> u64 {
+        self.lock().map.size
+    }
+
+    /// Whether anything waits to be committed: bytes, or a size.
+    pub fn has_work(&self) -> bool {
+        self.dirty_bytes() > 0
+    }
+
+    /// Unsaved bytes, at least 1 while there is unsaved work. Takes no lock.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes on disk. Takes no lock.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.lock().path.clone()
+    }
+
+    /// The local bytes, unsaved ones included.
+    pub fn present(&self) -> RangeSet {
+        self.lock().map.present.clone()
+    }
+
+    /// Names who works on the file from now on, and under which fence; known to the journal.
+    pub fn set_owner(&self, owner: Owner) -> Result<()> {
+        let mut state = self.lock();
+        if state.owner != owner {
+            state.owner = owner;
+            self.adopt(&mut state);
+            if state.journal.is_some() {
+                self.restate(&mut state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The unsaved work, if there is any.
+    pub fn unsaved(&self) -> Option<Unsaved> {
+        let state = self.lock();
+        let boot = self.shared.folder.boot();
+        state.map.has_work().then(|| Unsaved::of(self.header(&state), &state.map, boot))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the file takes on disk now. Call after every change.
+    fn account(&self, state: &State) -> Result<()> {
+        let dirty = if state.map.has_work() { state.map.dirty_bytes.max(1) } else { 0 };
+        self.dirty_bytes.store(dirty, Ordering::Relaxed);
+        if state.gone {
+            return Ok(());
+        }
+        let now = disk::allocated(&state.file).map_err(|e| state.err("look at", &e))?;
+        let before = self.disk_bytes.swap(now, Ordering::Relaxed);
+        self.shared.used.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn header(&self, state: &State) -> Header {
+        Header {
+            ino: self.ino,
+            base_ver: state.map.base_ver,
+            base_size: state.map.base_size,
+            owner: state.owner.clone(),
+            time: state.since,
+            uuid: self.shared.folder.uuid(),
+            verifier: state.verifier,
+            boot: state.boot,
+        }
+    }
+
+    /// The work is this daemon's from now on.
+    fn adopt(&self, state: &mut State) {
+        let folder = &self.shared.folder;
+        (state.verifier, state.boot) = (folder.verifier(), folder.boot());
+    }
+
+    /// Puts a record into the journal, which is started if there is none.
+    fn record(&self, state: &mut State, record: Record) -> Result<()> {
+        if state.gone {
+            return Ok(());
+        }
+        if state.journal.is_none() {
+            state.since = wall_time();
+            self.adopt(state);
+            let path = self.shared.folder.unsaved(self.ino);
+            state.journal = Some(Journal::create(&path, &self.header(state), &[])?);
+        }
+        state.journal.as_mut().map_or(Ok(()), |journal| journal.append(record))
+    }
+
+    /// Writes the journal anew from what is unsaved now, or removes it.
+    fn restate(&self, state: &mut State) -> Result<()> {
+        if state.map.has_work() && !state.gone {
+            let path = self.shared.folder.unsaved(self.ino);
+            let records = Record::restate(&state.map);
+            state.journal = Some(Journal::create(&path, &self.header(state), &records)?);
+        }
+        state.drop_idle_journal()
+    }
+
+    /// What changed for the index since this was asked last.
+    pub(super) fn take_row(&self, used: u64) -> Option<Row> {
+        let mut state = self.lock();
+        if !state.row_changed || state.gone {
+            return None;
+        }
+        let (whole, map) = (state.whole_row, &mut state.map);
+        let (ver, size, disk) = (map.base_ver, map.base_size, self.disk_bytes());
+        let listed = Listed { ino: self.ino, ver, size, disk, used };
+        let row = Row { listed, holes: map.base_holes(), chunks: map.sums.take_changed(), whole };
+        (state.row_changed, state.whole_row) = (false, false);
+        Some(row)
+    }
+
+    /// The last row was not saved: all of it is due again.
+    pub(super) fn row_not_saved(&self) {
+        let mut state = self.lock();
+        (state.row_changed, state.whole_row) = (true, true);
+        state.map.sums.mark_changed();
+    }
+
+    /// Whether the file can be closed: no work, and the index has all there is to know. A journal of
+    /// work that was undone, say by truncating again, is removed.
+    pub(super) fn settle(&self) -> bool {
+        let mut state = self.lock();
+        !state.map.has_work() && !state.row_changed && state.drop_idle_journal().is_ok()
+    }
+
+    /// Takes the file and its journal off the disk. Whoever still has it may read and write, but
+    /// nothing of that survives.
+    pub(super) fn retire(&self) -> Result<()> {
+        let mut state = self.lock();
+        disk::remove(&state.path)?;
+        if let Some(journal) = state.journal.take() {
+            journal.remove()?;
+        }
+        state.gone = true;
+        let counted = self.disk_bytes.swap(0, Ordering::Relaxed);
+        self.shared.used.fetch_sub(counted, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl State {
+    fn err(&self, what: &str, e: &std::io::Error) -> FsError {
+        io_error(what, &self.path, e)
+    }
+
+    fn drop_idle_journal(&mut self) -> Result<()> {
+        if !self.map.has_work()
+            && let Some(journal) = self.journal.take()
+        {
+            journal.remove()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes of a piece are what they were; if not, the piece is forgotten.
+    fn verify(&mut self, piece: Range) -> Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        read_zero_filled(&self.file, piece, &mut bytes).map_err(|e| self.err("read", &e))?;
+        if self.map.sums.broken(piece.start, &bytes).is_empty() {
+            return Ok(Some(bytes));
+        }
+        self.forget_broken(piece);
+        Ok(None)
+    }
+
+    fn forget_broken(&mut self, piece: Range) {
+        tracing::warn!(path = %self.path.display(), ?piece,
+            "cached bytes do not match their checksum: fetching them again");
+        self.map.forget(piece);
+        self.row_changed = true;
+    }
+
+    /// Verifies the pieces that a change of `range` cuts, before their checksum is given up.
+    fn verify_cut(&mut self, range: Range) -> Result<()> {
+        for piece in self.map.sums.partly(range) {
+            self.verify(piece)?;
+        }
+        Ok(())
+    }
+}
+
+fn wall_time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_unix(since)
+}
+
+/// Refuses what may only be done to a file without unsaved work.
+fn busy(path: &Path) -> FsError {
+    FsError::new(Code::Busy, format!("{} has unsaved work", path.display()))
+}

@@ -1,0 +1,157 @@
+//! The rules of record locks written down once more, byte by byte.
+
+use crate::lock::{Denial, Effect, Owner, RecordLock};
+use crate::{Ino, RequestId, SessionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const BYTES: u64 = 8;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub req: RequestId,
+    pub ino: Ino,
+    pub lock: RecordLock,
+    pub wait: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// Who has each byte, and whether alone.
+    pub held: BTreeMap<(Ino, u64), BTreeMap<Owner, bool>>,
+    /// In the order in which they came; the one being answered included.
+    pub wishes: Vec<Wish>,
+    pub lapsed: BTreeSet<SessionId>,
+    pub taking: BTreeSet<(SessionId, Ino)>,
+}
+
+fn conflict(a: &Wish, b: &Wish) -> bool {
+    a.ino == b.ino && a.lock.conflicts(&b.lock)
+}
+
+impl Oracle {
+    pub fn set(&mut self, ino: Ino, owner: Owner, from: u64, to: u64, mode: Option<bool>) {
+        for byte in from..to.min(BYTES) {
+            let holders = self.held.entry((ino, byte)).or_default();
+            match mode {
+                Some(exclusive) => drop(holders.insert(owner, exclusive)),
+                None => drop(holders.remove(&owner)),
+            }
+        }
+    }
+
+    pub fn drop_session(&mut self, session: SessionId, only: Option<Ino>) {
+        for ((ino, _), holders) in &mut self.held {
+            if only.is_none_or(|only| only == *ino) {
+                holders.retain(|owner, _| owner.session != session);
+            }
+        }
+    }
+
+    fn takeable(&self, session: SessionId, ino: Ino) -> bool {
+        self.lapsed.contains(&session) || self.taking.contains(&(session, ino))
+    }
+
+    /// Owners of bytes in the way.
+    fn holders_against(&self, wish: &Wish) -> BTreeSet<Owner> {
+        let range = wish.lock.range;
+        let bytes =
+            (range.start..range.end.min(BYTES)).filter_map(|b| self.held.get(&(wish.ino, b)));
+        bytes
+            .flatten()
+            .filter(|(owner, exclusive)| {
+                **owner != wish.lock.owner && (**exclusive || wish.lock.exclusive)
+            })
+            .map(|(owner, _)| *owner)
+            .collect()
+    }
+
+    /// Those of them that do not go by themselves.
+    fn lasting(&self, wish: &Wish) -> BTreeSet<Owner> {
+        let lasts = |owner: &Owner| !self.takeable(owner.session, wish.ino);
+        self.holders_against(wish).into_iter().filter(lasts).collect()
+    }
+
+    fn earlier<'a>(&'a self, wish: &'a Wish) -> impl Iterator<Item = &'a Wish> {
+        self.wishes.iter().take_while(|w| w.req != wish.req).filter(|w| conflict(w, wish))
+    }
+
+    /// Who waits for whom: the closure of all direct waits.
+    fn reaches(&self, from: Owner, to: Owner, in_line: bool) -> bool {
+        let mut reached = BTreeSet::from([from]);
+        loop {
+            let before = reached.len();
+            for wish in &self.wishes {
+                if reached.contains(&wish.lock.owner) {
+                    reached.extend(self.lasting(wish));
+                    if in_line {
+                        reached.extend(self.earlier(wish).map(|w| w.lock.owner));
+                    }
+                }
+            }
+            if reached.len() == before {
+                return reached.contains(&to);
+            }
+        }
+    }
+
+    fn blocked_by_live(&self, wish: &Wish) -> bool {
+        !self.lasting(wish).is_empty()
+            || self.earlier(wish).any(|w| !self.reaches(w.lock.owner, wish.lock.owner, true))
+    }
+
+    fn blocked(&self, wish: &Wish) -> bool {
+        self.blocked_by_live(wish)
+            || !self.holders_against(wish).is_empty()
+            || self.taking.contains(&(wish.lock.owner.session, wish.ino))
+    }
+
+    fn deadlock(&self, wish: &Wish) -> bool {
+        let me = wish.lock.owner;
+        self.lasting(wish).into_iter().any(|holder| self.reaches(holder, me, false))
+    }
+
+    fn find(&self, req: RequestId) -> Wish {
+        *self.wishes.iter().find(|w| w.req == req).expect("an answer to an open request")
+    }
+
+    /// Checks one effect against the rules and carries it out.
+    pub fn apply(&mut self, effect: &Effect) {
+        match *effect {
+            Effect::Granted { req } => {
+                let wish = self.find(req);
+                assert!(!self.blocked(&wish), "{wish:?} granted against {self:?}");
+                self.wishes.retain(|w| w.req != req);
+                let (range, mode) = (wish.lock.range, Some(wish.lock.exclusive));
+                self.set(wish.ino, wish.lock.owner, range.start, range.end, mode);
+            }
+            Effect::Denied { req, denial } => {
+                let wish = self.find(req);
+                match denial {
+                    Denial::WouldBlock => assert!(!wish.wait && self.blocked_by_live(&wish)),
+                    Denial::Deadlock => assert!(wish.wait && self.deadlock(&wish), "{wish:?}"),
+                    Denial::SessionLost => {
+                        assert!(self.lapsed.contains(&wish.lock.owner.session));
+                    }
+                    Denial::Interrupted | Denial::NoLocks => {}
+                }
+                self.wishes.retain(|w| w.req != req);
+            }
+            Effect::JournalLost { session, ino } => {
+                assert!(self.lapsed.contains(&session));
+                assert!(self.taking.insert((session, ino)), "taken twice");
+            }
+        }
+    }
+
+    /// Whoever waits has a reason, and nobody waits in a circle.
+    pub fn check(&self) {
+        for wish in &self.wishes {
+            assert!(self.blocked(wish), "{wish:?} waits for nothing: {self:?}");
+            assert!(wish.wait || !self.blocked_by_live(wish), "{wish:?} should be refused");
+            assert!(!self.deadlock(wish), "{wish:?} waits for ever: {self:?}");
+        }
+        for holders in self.held.values().filter(|h| h.len() > 1) {
+            assert!(holders.values().all(|exclusive| !exclusive), "not alone: {holders:?}");
+        }
+    }
+}

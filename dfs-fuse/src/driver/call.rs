@@ -1,0 +1,131 @@
+//! Serving one request without blocking the thread that read it (DESIGN D10).
+
+use super::Driver;
+use crate::attr::{self, Numbers};
+use crate::waitlist::Waiting;
+use dfs_client::interrupt::{self, Interrupt};
+use dfs_client::vfs::Vfs;
+use dfs_core::access::Credentials;
+use dfs_core::{FsError, Ino};
+use fuser::Errno;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// One request: who asks for what.
+pub struct Call<'a> {
+    pub driver: &'a Driver,
+    pub op: &'static str,
+    pub request: &'a fuser::Request,
+    /// The thread that waits for the answer; 0: none.
+    pub tid: u32,
+    /// The inode or directory it is about.
+    pub ino: Ino,
+}
+
+impl Call<'_> {
+    /// The client.
+    pub fn vfs(&self) -> Arc<Vfs> {
+        self.driver.vfs.clone()
+    }
+
+    /// The numbers of inodes on this mount.
+    pub fn numbers(&self) -> Numbers {
+        self.driver.numbers
+    }
+
+    /// The calling process.
+    pub fn who(&self) -> Credentials {
+        let request = self.request;
+        self.driver.callers.credentials(request.pid(), request.uid(), request.gid())
+    }
+
+    /// Nobody waits for the answer, so no signal may end the request. The thread named in it may be
+    /// long gone.
+    pub fn unattended(self) -> Self {
+        Call { tid: 0, ..self }
+    }
+
+    /// Runs the operation `work` and gives its result to `answer`, which replies. What is ready at
+    /// once is answered on this thread; the rest goes on in the client's runtime and stands on the
+    /// wait list meanwhile.
+    pub fn serve<R, T>(
+        self,
+        reply: R,
+        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: Fail + Send + 'static,
+        T: Send + 'static,
+    {
+        let Call { driver, op, tid, ino, .. } = self;
+        let interrupt = Interrupt::default();
+        let work = interrupt::scope(interrupt.clone(), work);
+        let mut task = Box::pin(guard(op, async move {
+            match work.await {
+                Ok(value) => answer(reply, value),
+                Err(error) => fail(op, ino, reply, &error),
+            }
+        }));
+        let _runtime = driver.runtime.enter();
+        // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        let place = driver.waits.add(Waiting::new(op, ino, tid, interrupt));
+        driver.runtime.spawn(async move {
+            task.await;
+            drop(place);
+        });
+    }
+}
+
+/// Runs a task to its end or to its panic. A panic is our bug: it is logged, and the reply, dropped
+/// with the task, becomes EIO.
+async fn guard(op: &'static str, task: impl Future<Output = ()>) {
+    let mut task = pin!(task);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            tracing::error!(op, panic = text.as_deref(), "bug: a request panicked, it gets EIO");
+            Poll::Ready(())
+        }
+    })
+    .await;
+}
+
+/// Replies with the errno of a failure.
+pub fn fail<R: Fail>(op: &'static str, ino: Ino, reply: R, error: &FsError) {
+    let errno = attr::errno(error);
+    if errno == Errno::EIO {
+        tracing::warn!(op, inode = %ino, %error, "request failed");
+    } else {
+        tracing::debug!(op, inode = %ino, %error, "request failed");
+    }
+    reply.fail(errno);
+}
+
+/// A reply that can be an errno.
+pub trait Fail {
+    /// Replies with it.
+    fn fail(self, errno: Errno);
+}
+
+macro_rules! fail_by_error {
+    ($($reply:ident)*) => {
+        $(impl Fail for fuser::$reply {
+            fn fail(self, errno: Errno) {
+                self.error(errno);
+            }
+        })*
+    };
+}
+
+fail_by_error!(
+    ReplyAttr ReplyCreate ReplyData ReplyDirectory ReplyDirectoryPlus ReplyEmpty ReplyEntry
+    ReplyLock ReplyLseek ReplyOpen ReplyStatfs ReplyWrite ReplyXattr
+);

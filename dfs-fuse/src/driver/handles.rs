@@ -1,0 +1,72 @@
+//! Opening, flushing and closing files.
+
+use super::call::Call;
+use super::flags;
+use dfs_client::vfs::{Opened, Vfs};
+use dfs_core::{Code, Ino};
+use fuser::{FileHandle, FopenFlags, ReplyEmpty, ReplyOpen};
+use std::sync::Arc;
+
+/// How the kernel treats a handle. `no_flush` is not passed on: FLUSH is what tells us that a
+/// process closed a descriptor, and with it must go the process's record locks on the file
+/// (fcntl(2)). A handle that was opened read-only can carry locks as well.
+pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct_io);
+    (FileHandle(opened.fh), flags)
+}
+
+pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
+    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let work = async move { vfs.open(&who, ino, flags::open(bits)).await };
+    call.serve(reply, work, |reply, handle| {
+        let (fh, flags) = opened(&handle);
+        reply.opened(fh, flags);
+    });
+}
+
+/// A descriptor was closed: commit, then give up the locks of its process (PROTOCOL 4.6: what was
+/// written under a lock is committed before the lock goes).
+pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
+    let (vfs, ino) = (call.vfs(), call.ino);
+    let work = async move {
+        let flushed = vfs.flush(fh).await;
+        flushed.and(release_locks(&vfs, ino, owner).await)
+    };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+/// The last descriptor and mapping are gone. `flock_owner`: the handle held a flock.
+pub fn release(call: Call<'_>, fh: u64, flock_owner: Option<u64>, reply: ReplyEmpty) {
+    let (vfs, ino) = (call.vfs(), call.ino);
+    let work = async move {
+        let released = vfs.release(fh).await;
+        match flock_owner {
+            Some(owner) => released.and(release_locks(&vfs, ino, owner).await),
+            None => released,
+        }
+    };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+/// Gives up the locks of an owner. A process that was killed still closes its files, with the signal
+/// pending; its locks must go all the same, so an interrupted attempt is repeated in the background.
+async fn release_locks(vfs: &Arc<Vfs>, ino: Ino, owner: u64) -> dfs_core::Result<()> {
+    let released = vfs.release_locks(ino, owner).await;
+    if released.as_ref().is_err_and(|error| error.code == Code::Interrupted) {
+        let vfs = vfs.clone();
+        tokio::spawn(async move {
+            if let Err(error) = vfs.release_locks(ino, owner).await {
+                tracing::warn!(inode = %ino, %error, "locks of a killed process are not released");
+            }
+        });
+    }
+    released
+}
+
+pub fn fsync(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
+    let vfs = call.vfs();
+    let work = async move { vfs.fsync(fh).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}

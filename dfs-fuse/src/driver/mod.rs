@@ -1,0 +1,55 @@
+//! The translation: one method per FUSE operation, each of which copies its arguments, calls the
+//! client and turns the result into a reply. Nothing is decided here.
+//!
+//! A method never blocks its FUSE thread: [`call`] polls the client once and leaves the rest to the
+//! client's runtime. No method is left to fuser's defaults, which answer ENOSYS; the kernel would
+//! take that for the rest of the mount's life.
+
+mod call;
+mod connect;
+mod data;
+mod dirs;
+mod filesystem;
+mod flags;
+mod handles;
+mod inodes;
+mod locks;
+mod names;
+mod xattr;
+
+use crate::attr::Numbers;
+use crate::callers::Callers;
+use crate::waitlist::WaitList;
+use call::Call;
+use dfs_client::vfs::Vfs;
+use fuser::{INodeNo, Request};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// The file system fuser serves.
+pub struct Driver {
+    vfs: Arc<Vfs>,
+    runtime: Handle,
+    numbers: Numbers,
+    callers: Callers,
+    waits: WaitList,
+}
+
+impl Driver {
+    /// Serves `vfs`; requests that wait run on `runtime`. Fails if no thread can be started.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle) -> std::io::Result<Driver> {
+        let numbers = Numbers::new(vfs.root());
+        let waits = WaitList::start()?;
+        Ok(Driver { vfs, runtime, numbers, callers: Callers::default(), waits })
+    }
+
+    /// The numbers of inodes on this mount.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    fn call<'a>(&'a self, op: &'static str, request: &'a Request, ino: INodeNo) -> Call<'a> {
+        let ino = self.numbers.from_kernel(ino);
+        Call { driver: self, op, request, tid: request.pid(), ino }
+    }
+}

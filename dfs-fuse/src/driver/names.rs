@@ -1,0 +1,96 @@
+//! Operations on names of a directory; `call.ino` is the directory.
+
+use super::call::Call;
+use super::{flags, handles};
+use crate::attr::{self, GENERATION, NO_ATTR, Numbers};
+use dfs_client::vfs::{Entry, Found};
+use dfs_core::attr::MODE_MASK;
+use dfs_core::{Code, Ino};
+use fuser::{Errno, ReplyCreate, ReplyEmpty, ReplyEntry};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let numbers = call.numbers();
+    let work = async move { vfs.lookup(&who, dir, &name).await };
+    call.serve(reply, work, move |reply, found| match found {
+        Found::Entry(entry) => entered(numbers, reply, &entry),
+        Found::Absent { ttl } if ttl.is_zero() => reply.error(Errno::ENOENT),
+        // Inode number 0: the kernel remembers that there is nothing.
+        Found::Absent { ttl } => reply.entry(&ttl, &NO_ATTR, GENERATION),
+    });
+}
+
+pub fn mknod(call: Call<'_>, name: &OsStr, mode: u32, rdev: u32, reply: ReplyEntry) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let numbers = call.numbers();
+    let work = async move {
+        let kind = attr::kind_of_mode(mode).ok_or(Code::Invalid)?;
+        vfs.mknod(&who, dir, &name, kind, mode & MODE_MASK, rdev).await
+    };
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+}
+
+pub fn mkdir(call: Call<'_>, name: &OsStr, mode: u32, reply: ReplyEntry) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let numbers = call.numbers();
+    let work = async move { vfs.mkdir(&who, dir, &name, mode & MODE_MASK).await };
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+}
+
+pub fn symlink(call: Call<'_>, name: &OsStr, target: &Path, reply: ReplyEntry) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let (numbers, target) = (call.numbers(), target.as_os_str().as_bytes().to_vec());
+    let work = async move { vfs.symlink(&who, dir, &name, &target).await };
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+}
+
+pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let numbers = call.numbers();
+    let work = async move { vfs.link(&who, ino, dir, &name).await };
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+}
+
+pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let work = async move { vfs.unlink(&who, dir, &name).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+pub fn rmdir(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let work = async move { vfs.rmdir(&who, dir, &name).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+pub fn rename(
+    call: Call<'_>,
+    name: &OsStr,
+    (to_dir, to_name): (Ino, &OsStr),
+    bits: fuser::RenameFlags,
+    reply: ReplyEmpty,
+) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let to_name = to_name.as_bytes().to_vec();
+    let work =
+        async move { vfs.rename(&who, dir, &name, to_dir, &to_name, flags::rename(bits)?).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+pub fn create(call: Call<'_>, name: &OsStr, mode: u32, bits: i32, reply: ReplyCreate) {
+    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let numbers = call.numbers();
+    let work =
+        async move { vfs.create(&who, dir, &name, mode & MODE_MASK, flags::open(bits)).await };
+    call.serve(reply, work, move |reply, (entry, opened)| {
+        let (fh, flags) = handles::opened(&opened);
+        reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), GENERATION, fh, flags);
+    });
+}
+
+fn entered(numbers: Numbers, reply: ReplyEntry, entry: &Entry) {
+    reply.entry(&entry.ttl, &numbers.file_attr(&entry.attr), GENERATION);
+}

@@ -1,0 +1,48 @@
+//! Extended attributes.
+
+use super::call::Call;
+use super::flags;
+use fuser::{Errno, ReplyEmpty, ReplyXattr};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
+    let (vfs, who, ino, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let work = async move { vfs.getxattr(&who, ino, &name).await };
+    call.serve(reply, work, move |reply, value| sized(reply, size, &value));
+}
+
+pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {
+    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let work = async move { vfs.listxattr(&who, ino).await };
+    call.serve(reply, work, move |reply, names| {
+        let mut list = Vec::new();
+        for name in &names {
+            list.extend_from_slice(name);
+            list.push(0);
+        }
+        sized(reply, size, &list);
+    });
+}
+
+pub fn set(call: Call<'_>, name: &OsStr, value: &[u8], bits: i32, reply: ReplyEmpty) {
+    let (vfs, who, ino, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let value = value.to_vec();
+    let work = async move { vfs.setxattr(&who, ino, &name, &value, flags::setxattr(bits)?).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+pub fn remove(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
+    let (vfs, who, ino, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let work = async move { vfs.removexattr(&who, ino, &name).await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+/// A caller with no room asks for the size; one with too little gets ERANGE (getxattr(2)).
+fn sized(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(len) if size == 0 => reply.size(len),
+        Ok(len) if len <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}

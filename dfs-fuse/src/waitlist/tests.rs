@@ -1,0 +1,121 @@
+//! The list with real processes: a child that blocks a signal keeps it pending, just as a thread
+//! inside a FUSE request does.
+
+use super::*;
+use dfs_client::interrupt;
+use dfs_core::Code;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Waits like a request does; true when it was interrupted before `limit`.
+fn interrupted(token: Interrupt, limit: Duration) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let request = interrupt::scope(token, interrupt::wait(std::future::pending::<()>()));
+        match tokio::time::timeout(limit, request).await {
+            Ok(end) => end.is_err_and(|e| e.code == Code::Interrupted),
+            Err(_) => false,
+        }
+    })
+}
+
+/// A child that runs `script`, once it has said that it is ready.
+fn child(script: &str) -> Child {
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
+fn finish(mut child: Child) {
+    let _ = child.stdin.take().unwrap().write_all(b"\n");
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+fn send(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+/// Stops a child: what is sent to it then stays pending.
+fn stop(child: &Child) {
+    use nix::sys::wait::{WaitPidFlag, waitpid};
+    send(child, nix::sys::signal::Signal::SIGSTOP);
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+}
+
+#[test]
+fn waitlist_raises_when_the_caller_is_killed() {
+    use nix::sys::signal::Signal::SIGTERM;
+    let list = WaitList::start().unwrap();
+    let child = child("echo ready; read line");
+    let token = Interrupt::default();
+    let place = list.add(Waiting::new("read", Ino(1), child.id(), token.clone()));
+    assert_eq!(list.snapshot().len(), 1);
+    assert!(!interrupted(token.clone(), 3 * PATIENCE), "no signal yet");
+    // A stopped process keeps SIGTERM pending, as a thread inside a request does.
+    stop(&child);
+    send(&child, SIGTERM);
+    assert!(interrupted(token, DEADLINE));
+    drop(place);
+    assert!(list.snapshot().is_empty());
+    finish(child);
+}
+
+#[test]
+fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
+    use nix::sys::signal::Signal::{SIGCHLD, SIGWINCH};
+    let list = WaitList::start().unwrap();
+    let child = child("echo ready; read line");
+    stop(&child);
+    send(&child, SIGWINCH);
+    send(&child, SIGCHLD);
+    let token = Interrupt::default();
+    let _place = list.add(Waiting::new("read", Ino(1), child.id(), token.clone()));
+    assert!(!interrupted(token, 4 * PATIENCE));
+    finish(child);
+}
+
+#[test]
+fn waitlist_raises_when_the_caller_is_gone() {
+    let list = WaitList::start().unwrap();
+    let token = Interrupt::default();
+    let _place = list.add(Waiting::new("setlk", Ino(1), u32::MAX, token.clone()));
+    assert!(interrupted(token, DEADLINE));
+}
+
+#[test]
+fn waitlist_never_raises_requests_without_a_thread() {
+    let list = WaitList::start().unwrap();
+    let token = Interrupt::default();
+    let _place = list.add(Waiting::new("release", Ino(1), 0, token.clone()));
+    assert!(!interrupted(token, 3 * PATIENCE));
+}
+
+#[test]
+fn due_takes_rounds_oldest_first_and_skips_the_young() {
+    let mut state = State::default();
+    for number in 0..(ROUND as u64 + 10) {
+        let waiting = Waiting::new("read", Ino(1), number as u32 + 1, Interrupt::default());
+        state.waiting.insert(number, waiting);
+    }
+    let early = Instant::now();
+    assert!(due(&mut state, 0, early).0.is_empty());
+    let late = early + PATIENCE * 2;
+    let (first, next) = due(&mut state, 0, late);
+    assert_eq!((first.len(), next), (ROUND, ROUND as u64));
+    let (second, next) = due(&mut state, next, late);
+    assert_eq!((second.len(), next), (10, 0));
+    state.waiting.get_mut(&0).unwrap().raised = true;
+    assert_eq!(due(&mut state, 0, late).0[0].0, 1, "raised once");
+}

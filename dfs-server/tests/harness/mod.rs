@@ -1,0 +1,218 @@
+//! A server in this process behind a real socket, and a bare client that speaks the protocol.
+#![allow(dead_code)] // each test file uses its own part
+
+use dfs_proto::call::Request;
+use dfs_proto::v1::coherence_client::CoherenceClient;
+use dfs_proto::v1::meta_client::MetaClient;
+use dfs_proto::v1::session_client::SessionClient;
+use dfs_proto::v1::*;
+use dfs_server::clock::SystemClock;
+use dfs_server::collect::Collector;
+use dfs_server::filestore::{ObjectStore, Options};
+use dfs_server::metastore::{Durability, SqliteStore};
+use dfs_server::metrics::Metrics;
+use dfs_server::nameserver::{NameServer, Settings};
+use dfs_server::rpc::Services;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::Streaming;
+use tonic::transport::{Channel, Server};
+
+/// Everything ends within this time or has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub struct Running {
+    /// Where it listens.
+    pub url: String,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Serves `dir` until dropped or stopped.
+    pub async fn start(dir: &Path) -> Running {
+        let store = Arc::new(SqliteStore::open(&dir.join("meta.db")).unwrap());
+        let objects = dir.join("objects");
+        std::fs::create_dir_all(&objects).unwrap();
+        let options = Options { durability: Durability::Strict, reserve: 0 };
+        let (objects, _) = ObjectStore::open(&objects, options).unwrap();
+        let settings =
+            Settings { durability: Durability::Strict, root_squash: false, reserve_bytes: 0 };
+        let clock = Arc::new(SystemClock);
+        let server = NameServer::start(store, Arc::new(objects), clock, settings).unwrap();
+        let collector = Arc::new(Mutex::new(Collector::new()));
+        let services = Services::new(server.clone(), Arc::new(Metrics::new()), collector);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = TcpListenerStream::new(listener);
+        let routes = services.routes();
+        let serve = tokio::spawn(async move {
+            Server::builder().add_routes(routes).serve_with_incoming(incoming).await.unwrap();
+        });
+        Running { url, tasks: vec![serve, tokio::spawn(server.keep_time())] }
+    }
+
+    /// Ends it without a farewell.
+    pub async fn kill(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // Cancelled, as was asked.
+            let _ = task.await;
+        }
+    }
+}
+
+/// A client with a session.
+pub struct Client {
+    /// Names.
+    pub meta: MetaClient<Channel>,
+    /// Leases.
+    pub coherence: CoherenceClient<Channel>,
+    /// Sessions.
+    pub session: SessionClient<Channel>,
+    /// The session.
+    pub rep: EstablishRep,
+    /// Identity, to come back with.
+    pub identity: ([u8; 16], [u8; 16]),
+    op: u64,
+}
+
+impl Client {
+    /// Opens a session for mount number `n`.
+    pub async fn connect(server: &Running, n: u8) -> Client {
+        Client::connect_as(server, ([n; 16], [n; 16])).await
+    }
+
+    /// Opens or resumes a session under an identity.
+    pub async fn connect_as(server: &Running, identity: ([u8; 16], [u8; 16])) -> Client {
+        let channel = Channel::from_shared(server.url.clone()).unwrap().connect().await.unwrap();
+        let mut session = SessionClient::new(channel.clone());
+        let rep = session.establish(hello(identity)).await.unwrap().into_inner();
+        assert_eq!(rep.fail, None);
+        let (meta, coherence) = (MetaClient::new(channel.clone()), CoherenceClient::new(channel));
+        Client { meta, coherence, session, rep, identity, op: 0 }
+    }
+
+    /// A request with the next operation number.
+    pub fn ask<R: Request>(&mut self, mut request: R) -> R {
+        self.op += 1;
+        request.set_caller(self.caller(self.op));
+        request
+    }
+
+    /// Who asks, with this operation number.
+    pub fn caller(&self, op_id: u64) -> Caller {
+        Caller { sid: self.rep.sid, epoch: self.rep.epoch, op_id, ..Caller::default() }
+    }
+
+    /// Opens the control stream.
+    pub async fn attach(&mut self) -> Control {
+        let (tx, rx) = mpsc::channel(16);
+        let attach = Attach { sid: self.rep.sid, epoch: self.rep.epoch, last_push: 0 };
+        tx.send(FromClient { kind: Some(from_client::Kind::Attach(attach)) }).await.unwrap();
+        let stream = self.session.control(ReceiverStream::new(rx)).await.unwrap().into_inner();
+        let mut control = Control { tx, stream };
+        match control.next().await {
+            from_server::Kind::Attached(attached) => assert_eq!(attached.fail, None),
+            other => panic!("first message of a stream: {other:?}"),
+        }
+        control
+    }
+
+    /// Creates a file in the root and takes its lease.
+    pub async fn create(&mut self, name: &str) -> CreateRep {
+        let request = CreateReq {
+            dir: 1,
+            name: name.to_owned().into(),
+            mode: 0o644,
+            lease: true,
+            exclusive: true,
+            ..CreateReq::default()
+        };
+        let request = self.ask(request);
+        self.meta.create(request).await.unwrap().into_inner()
+    }
+
+    /// Looks a name up in the root.
+    pub async fn lookup(&mut self, name: &str) -> EntryRep {
+        let request = LookupReq { dir: 1, name: name.to_owned().into(), ..LookupReq::default() };
+        let request = self.ask(request);
+        self.meta.lookup(request).await.unwrap().into_inner()
+    }
+
+    /// A commit of inline bytes as the whole content.
+    pub fn inline(&mut self, attr: &Attr, grant: &Grant, bytes: &'static [u8]) -> CommitReq {
+        let extent = Extent {
+            off: 0,
+            len: bytes.len() as u64,
+            source: Some(extent::Source::Inline(bytes.into())),
+            object_off: 0,
+        };
+        self.ask(CommitReq {
+            ino: attr.ino,
+            grant: grant.id,
+            fence: grant.fence,
+            base_ver: attr.content_ver,
+            size: bytes.len() as u64,
+            extents: vec![extent],
+            ..CommitReq::default()
+        })
+    }
+}
+
+/// The first message of a client.
+pub fn hello((uuid, verifier): ([u8; 16], [u8; 16])) -> EstablishReq {
+    EstablishReq {
+        uuid: uuid.to_vec().into(),
+        verifier: verifier.to_vec().into(),
+        min_protocol: 1,
+        max_protocol: 1,
+        features: Vec::new(),
+        description: "test".into(),
+    }
+}
+
+/// An attached control stream.
+pub struct Control {
+    tx: mpsc::Sender<FromClient>,
+    stream: Streaming<FromServer>,
+}
+
+impl Control {
+    /// The next message.
+    pub async fn next(&mut self) -> from_server::Kind {
+        let message = tokio::time::timeout(DEADLINE, self.stream.message()).await;
+        message.expect("a message in time").unwrap().expect("the stream goes on").kind.unwrap()
+    }
+
+    /// Says something.
+    pub async fn say(&self, kind: from_client::Kind) {
+        self.tx.send(FromClient { kind: Some(kind) }).await.unwrap();
+    }
+
+    /// The next push; other messages are passed over.
+    pub async fn push(&mut self) -> Inval {
+        loop {
+            if let from_server::Kind::Inval(inval) = self.next().await {
+                return inval;
+            }
+        }
+    }
+
+    /// Acknowledges a push.
+    pub async fn ack(&self, number: u64) {
+        let ack = Ack { number, open: Vec::new(), keep: Vec::new() };
+        self.say(from_client::Kind::Ack(ack)).await;
+    }
+}
+
+/// Runs a test on a runtime of its own, with a deadline.
+pub fn run<F: Future>(test: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE * 3, test).await.expect("in time") })
+}

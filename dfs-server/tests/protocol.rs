@@ -1,0 +1,163 @@
+//! The server behind a real socket: promises, leases, exactly-once, restart.
+
+mod harness;
+
+use dfs_proto::call::Reply;
+use dfs_proto::v1::*;
+use harness::{Client, Running, hello, run};
+
+#[test]
+fn commit_is_seen_by_the_next_reader_with_its_bytes() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let created = a.create("f").await.into_result().unwrap();
+        let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
+        let commit = a.inline(&attr, &grant, b"hello");
+        a.coherence.commit(commit).await.unwrap().into_inner().into_result().unwrap();
+        let found = b.lookup("f").await.attr.unwrap();
+        assert_eq!((found.ino, found.size), (attr.ino, 5));
+        let read =
+            b.ask(GetContentReq { ino: attr.ino, data_max_bytes: 100, ..Default::default() });
+        let content = b.coherence.get_content(read).await.unwrap().into_inner();
+        assert_eq!(content.data.as_deref(), Some(&b"hello"[..]));
+    });
+}
+
+#[test]
+fn change_waits_until_the_holder_of_a_promise_has_forgotten() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let mut control = b.attach().await;
+        let absent = b.lookup("new").await;
+        assert!(absent.attr.is_none() && absent.mark.unwrap().promised_dir);
+        let create = a.create("new");
+        tokio::pin!(create);
+        let push = tokio::select! {
+            push = control.push() => push,
+            _ = &mut create => panic!("created before the holder has forgotten"),
+        };
+        // The old state is a legal answer until then, but nothing to keep.
+        let meanwhile = b.lookup("new").await;
+        assert!(meanwhile.attr.is_none() && !meanwhile.mark.unwrap().promised_dir);
+        let names: Vec<_> = push
+            .items
+            .iter()
+            .filter_map(|item| match &item.what {
+                Some(inval_item::What::DirNames(names)) => Some(names.names.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, [[bytes::Bytes::from_static(b"new")]]);
+        control.ack(push.number).await;
+        create.await.into_result().unwrap();
+        assert!(b.lookup("new").await.attr.is_some());
+    });
+}
+
+#[test]
+fn repeated_operation_gets_the_first_answer_also_after_a_restart() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        let mkdir = a.ask(MkdirReq { dir: 1, name: "d".into(), mode: 0o755, ..Default::default() });
+        let first = a.meta.mkdir(mkdir.clone()).await.unwrap().into_inner().into_result().unwrap();
+        let again = a.meta.mkdir(mkdir.clone()).await.unwrap().into_inner().into_result().unwrap();
+        assert_eq!(first.attr, again.attr);
+        let identity = a.identity;
+        drop(a);
+        server.kill().await;
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect_as(&server, identity).await;
+        assert!(a.rep.resumed && a.rep.reclaim);
+        let refused = a.meta.mkdir(mkdir.clone()).await.unwrap().into_inner();
+        assert_eq!(refused.fail.unwrap().code(), ErrorCode::Grace);
+        let done = ReclaimDoneReq { caller: Some(a.caller(0)) };
+        a.session.reclaim_done(done).await.unwrap().into_inner().into_result().unwrap();
+        let stored = a.meta.mkdir(mkdir).await.unwrap().into_inner().into_result().unwrap();
+        assert_eq!(first.attr, stored.attr);
+    });
+}
+
+#[test]
+fn second_writer_waits_for_the_first_to_give_back() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let mut control = a.attach().await;
+        let created = a.create("f").await.into_result().unwrap();
+        let (ino, grant) = (created.attr.unwrap().ino, created.grant.unwrap());
+        let nonblock = b.ask(AcquireReq { ino, write: true, nonblock: true, ..Default::default() });
+        let refused = b.coherence.acquire(nonblock).await.unwrap().into_inner();
+        assert_eq!(refused.fail.unwrap().code(), ErrorCode::WouldBlock);
+        let wanted = b.ask(AcquireReq { ino, write: true, ..Default::default() });
+        let waiting = b.coherence.acquire(wanted);
+        tokio::pin!(waiting);
+        let recall = tokio::select! {
+            kind = control.next() => kind,
+            _ = &mut waiting => panic!("granted while another holds it"),
+        };
+        assert!(
+            matches!(&recall, from_server::Kind::Recall(r) if r.grant == grant.id && r.hold_ms > 0)
+        );
+        let back =
+            a.ask(ReleaseReq { ino, grant: grant.id, fence: grant.fence, ..Default::default() });
+        a.coherence.release(back).await.unwrap().into_inner().into_result().unwrap();
+        let granted = waiting.await.unwrap().into_inner().into_result().unwrap();
+        assert!(granted.grant.unwrap().fence > grant.fence);
+    });
+}
+
+#[test]
+fn commit_under_a_grant_that_is_gone_is_fenced() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        let created = a.create("f").await.into_result().unwrap();
+        let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
+        let back = a.ask(ReleaseReq {
+            ino: attr.ino,
+            grant: grant.id,
+            fence: grant.fence,
+            ..Default::default()
+        });
+        a.coherence.release(back).await.unwrap().into_inner().into_result().unwrap();
+        let late = a.inline(&attr, &grant, b"late");
+        let refused = a.coherence.commit(late).await.unwrap().into_inner();
+        assert_eq!(refused.fail.unwrap().code(), ErrorCode::Fenced);
+    });
+}
+
+#[test]
+fn session_of_a_new_daemon_start_ends_the_old_one() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut old = Client::connect_as(&server, ([1; 16], [1; 16])).await;
+        let mut new = Client::connect_as(&server, ([1; 16], [2; 16])).await;
+        let refused = old.lookup("x").await;
+        assert_eq!(refused.fail.unwrap().code(), ErrorCode::SessionExpired);
+        assert_eq!(new.lookup("x").await.fail, None);
+    });
+}
+
+#[test]
+fn peer_without_a_common_protocol_number_is_refused() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        for (min, max) in [(0, 0), (1000, 2000)] {
+            let mut wrong = hello(([9; 16], [9; 16]));
+            (wrong.min_protocol, wrong.max_protocol) = (min, max);
+            let refused = a.session.establish(wrong).await.unwrap().into_inner();
+            assert_eq!(refused.fail.unwrap().code(), ErrorCode::TooOld);
+        }
+    });
+}
