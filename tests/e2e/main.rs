@@ -1,8 +1,12 @@
 //! Tests through real mounts: a server, daemons, the kernel. See `dfs_tests` for what they stand on.
 
 mod budgets;
+mod contention;
 mod data;
+mod garbage;
 mod gone;
+mod kills;
 mod leases;
 mod names;
+mod options;
 mod server;

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of `version` of a file: every line names the version, so that a mixture shows.
 pub fn version_bytes(version: u64, length: usize) -> Vec<u8> {
@@ -37,4 +37,18 @@ pub fn compare(left: &Path, right: &Path) {
         command
     });
     assert!(output.status.success(), "trees differ: {}", crate::shell::describe(&output));
+}
+
+/// Every file below `folder` that contains `bytes`.
+pub fn containing(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(containing(&path, bytes));
+        } else if std::fs::read(&path).is_ok_and(|c| c.windows(bytes.len()).any(|w| w == bytes)) {
+            found.push(path);
+        }
+    }
+    found
 }

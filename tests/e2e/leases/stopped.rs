@@ -2,10 +2,9 @@
 //! (PROTOCOL G7, G8, 2.3).
 
 use dfs_tests::mount::Mount;
-use dfs_tests::{sys, wait, world};
+use dfs_tests::{sys, tree, wait, world};
 use nix::libc;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -14,20 +13,6 @@ const LIMIT: Duration = Duration::from_secs(300);
 const BOUND: Duration = Duration::from_secs(30);
 /// Coming back: one connection, the list of what was lost, the rescue of what was not.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
-
-/// Every file below `folder` that contains `bytes`.
-fn containing(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(containing(&path, bytes));
-        } else if std::fs::read(&path).is_ok_and(|c| c.windows(bytes.len()).any(|w| w == bytes)) {
-            found.push(path);
-        }
-    }
-    found
-}
 
 /// Writes to `name` on `mount` in a task, and gives the time it took.
 fn write_beside_a_stopped_holder(mount: &Mount, name: &str) -> Duration {
@@ -61,7 +46,7 @@ fn stopped_holder_loses_its_lease_and_its_late_bytes_are_saved_aside() {
         };
         assert_eq!(read(&b), b"BBBB content");
         assert_eq!(read(&a), b"BBBB content");
-        let saved = containing(&a.cache().join("recovered"), b"base late");
+        let saved = tree::containing(&a.cache().join("recovered"), b"base late");
         assert!(
             !saved.is_empty(),
             "no copy of the late bytes in {:?}",
