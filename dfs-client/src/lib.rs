@@ -4,8 +4,17 @@
 //! other clients itself: the rules are in `dfs-core`, the truth is at the server.
 
 pub mod cache;
+mod change;
+pub mod client;
+pub mod clock;
 pub mod config;
 pub mod interrupt;
+mod invalidate;
 pub mod kernel;
+pub mod locks;
+pub mod metadata;
+pub mod metrics;
 pub mod recovered;
+pub mod rpc;
+pub mod session;
 pub mod vfs;

@@ -15,6 +15,7 @@ pub mod extent;
 pub mod grant;
 pub mod hub;
 pub mod id;
+pub mod inode_state;
 pub mod limits;
 pub mod lock;
 pub mod name;

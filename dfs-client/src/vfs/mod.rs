@@ -1,5 +1,108 @@
 //! POSIX calls on the shared tree.
+//!
+//! Every call that promises can answer is answered from memory, without waiting. Every call looks at
+//! the session lease before it uses what is cached, and again for the lifetime it gives the kernel.
 
+mod attr;
+mod create;
+mod dir;
+mod lock;
+mod names;
+mod remove;
+mod statfs;
 mod types;
+mod walk;
+mod xattr;
 
 pub use types::*;
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::kernel::KernelCache;
+use dfs_core::access::Credentials;
+use dfs_core::attr::Kind;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// A server that is there gives a new session its first lease within this time.
+const FIRST_LEASE: Duration = Duration::from_secs(40);
+
+/// One mounted tree. Must be dropped, and its methods polled, inside the runtime it was started on.
+pub struct Vfs {
+    pub(crate) client: Arc<Client>,
+    root: Ino,
+    dirs: dir::Handles,
+    totals: statfs::Totals,
+}
+
+impl Vfs {
+    /// Connects to the server; calls run on `runtime`. Errors: `Unavailable` if the server does not
+    /// answer within 5 seconds, `Busy` if the cache folder is in use, `TooOld`, `NotFound` and
+    /// `NotDirectory` for the subtree.
+    pub async fn start(
+        config: Config,
+        kernel: Arc<dyn KernelCache>,
+        runtime: Handle,
+    ) -> Result<Vfs> {
+        let client = Client::connect(config, kernel, runtime).await?;
+        client.run()?;
+        Vfs::over(client).await
+    }
+
+    /// The tree of a client that runs.
+    pub(crate) async fn over(client: Arc<Client>) -> Result<Vfs> {
+        let lease = timeout(FIRST_LEASE, client.session.gate_until(None)).await;
+        lease.map_err(|_| FsError::new(Code::Unavailable, "the server gives no lease"))??;
+        let root = subtree(&client).await?;
+        Ok(Vfs { client, root, dirs: dir::Handles::default(), totals: statfs::Totals::default() })
+    }
+
+    /// The directory that is the root here.
+    pub fn root(&self) -> Ino {
+        self.root
+    }
+
+    /// The client below, for its counters and its session.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Saves everything and ends the session.
+    pub async fn shutdown(&self) {
+        self.client.shutdown().await;
+    }
+
+    /// Refuses a change on a read-only mount.
+    pub(crate) fn writable(&self) -> Result<()> {
+        match self.client.config.read_only {
+            true => Err(FsError::new(Code::ReadOnly, "mounted read-only")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Finds the configured subtree.
+async fn subtree(client: &Client) -> Result<Ino> {
+    let root = client.session.root();
+    if client.config.subtree.is_empty() {
+        return Ok(root);
+    }
+    let names = &client.config.subtree;
+    let path = names.iter().map(|name| format!("/{name}")).collect::<String>();
+    let request = v1::LookupPathReq {
+        dir: root.0,
+        components: names.iter().map(|name| name.as_bytes().to_vec().into()).collect(),
+        ..Default::default()
+    };
+    let reply = client.call(&Credentials::root(), request).await?;
+    let missing = || FsError::new(Code::NotFound, format!("the server has no directory '{path}'"));
+    let attr = convert::attr_from(reply.attr.ok_or_else(missing)?)?;
+    match attr.kind {
+        Kind::Directory => Ok(attr.ino),
+        _ => Err(FsError::new(Code::NotDirectory, format!("'{path}' is no directory"))),
+    }
+}

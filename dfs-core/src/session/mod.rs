@@ -33,6 +33,9 @@ use crate::seq::Sequencer;
 use crate::{BootTime, Code, FsError, Result, Seq, SessionId};
 use record::Session;
 
+/// Wait told to a session that is away.
+const AWAY_RETRY: Duration = Duration::from_millis(100);
+
 /// All sessions that are not over.
 #[derive(Debug)]
 pub struct SessionTable {
@@ -90,7 +93,8 @@ impl SessionTable {
     /// Whether a mutating call may go ahead: the session is active, its epoch is `epoch`, and the
     /// server is not in grace.
     ///
-    /// Errors: `SessionExpired` if the session is over, away or not that one (S10); `Grace` while
+    /// Errors: `SessionExpired` if the session is over or not that one (S10); `Retry` if it is away and
+    /// must attach first; `Grace` while
     /// it or any other session may still reclaim (S15).
     pub fn check(&self, sid: SessionId, epoch: Seq, now: BootTime) -> Result<()> {
         self.check_read(sid, epoch, now)?;
@@ -108,7 +112,7 @@ impl SessionTable {
     /// Whether a plain read may be answered: as `check`, but also during grace (PROTOCOL 2.5).
     /// During grace the answer must promise nothing.
     ///
-    /// Errors: `SessionExpired` (S10).
+    /// Errors: `SessionExpired` (S10), `Retry` if it is away.
     pub fn check_read(&self, sid: SessionId, epoch: Seq, now: BootTime) -> Result<()> {
         match self.live(sid, epoch)?.state {
             State::Active { lapse_at } if now < lapse_at => Ok(()),
@@ -372,5 +376,8 @@ fn over(sid: SessionId) -> FsError {
 }
 
 fn away(sid: SessionId) -> FsError {
-    FsError::new(Code::SessionExpired, format!("the lease of session {sid} ran out: attach first"))
+    // Not `SessionExpired`: the session is there, and its client repeats the same operation once
+    // it has attached again.
+    let text = format!("the lease of session {sid} ran out: attach first");
+    FsError::new(Code::Retry(AWAY_RETRY), text)
 }

@@ -21,15 +21,30 @@ pub type Message = v1::FromServer;
 /// The queues.
 #[derive(Default)]
 pub struct Outboxes {
-    open: HashMap<SessionId, mpsc::Sender<Message>>,
+    open: HashMap<SessionId, Outbox>,
+    streams: u64,
+}
+
+struct Outbox {
+    /// Number of the stream, so that the end of an old one does not close its successor.
+    stream: u64,
+    queue: mpsc::Sender<Message>,
 }
 
 impl Outboxes {
-    /// A session has a new stream; an older one ends.
-    pub fn open(&mut self, sid: SessionId) -> mpsc::Receiver<Message> {
-        let (tx, rx) = mpsc::channel(QUEUE);
-        self.open.insert(sid, tx);
-        rx
+    /// A session has a new stream, with this number; an older one ends.
+    pub fn open(&mut self, sid: SessionId) -> (u64, mpsc::Receiver<Message>) {
+        let (queue, rx) = mpsc::channel(QUEUE);
+        self.streams += 1;
+        self.open.insert(sid, Outbox { stream: self.streams, queue });
+        (self.streams, rx)
+    }
+
+    /// That stream is over.
+    pub fn close_stream(&mut self, sid: SessionId, stream: u64) {
+        if self.open.get(&sid).is_some_and(|outbox| outbox.stream == stream) {
+            self.open.remove(&sid);
+        }
     }
 
     /// The session has no stream any more.
@@ -42,14 +57,14 @@ impl Outboxes {
         let kind = from_server::Kind::Shutdown(v1::Shutdown {});
         for (_, outbox) in self.open.drain() {
             // A full queue ends without farewell, which clients understand as well.
-            let _ = outbox.try_send(Message { kind: Some(kind.clone()) });
+            let _ = outbox.queue.try_send(Message { kind: Some(kind.clone()) });
         }
     }
 
     /// Sends a message, if there is a stream.
     pub fn send(&mut self, sid: SessionId, kind: from_server::Kind) {
         let Some(outbox) = self.open.get(&sid) else { return };
-        if outbox.try_send(Message { kind: Some(kind) }).is_err() {
+        if outbox.queue.try_send(Message { kind: Some(kind) }).is_err() {
             tracing::warn!(session = %sid, "control stream does not keep up, closed");
             self.open.remove(&sid);
         }

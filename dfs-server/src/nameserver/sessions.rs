@@ -80,9 +80,9 @@ impl NameServer {
         }
     }
 
-    /// Binds a control stream to a session. The queue begins with `Attached`, then come the pushes
+    /// Binds a control stream to a session and numbers it. The queue begins with `Attached`, then come the pushes
     /// and recalls that are still unanswered.
-    pub fn attach(&self, sid: SessionId, epoch: Seq) -> Result<Receiver<Message>> {
+    pub fn attach(&self, sid: SessionId, epoch: Seq) -> Result<(u64, Receiver<Message>)> {
         let now = self.clock.now();
         let mut machines = self.lock();
         let (lost, reclaim) = match machines.session(now, Event::Attach { sid, epoch }) {
@@ -90,7 +90,7 @@ impl NameServer {
             Some(Effect::Refused(error)) => return Err(error),
             _ => return Err(FsError::new(Code::Io, "the session table did not answer")),
         };
-        let queue = machines.outboxes.open(sid);
+        let (stream, queue) = machines.outboxes.open(sid);
         let attached = v1::Attached {
             fail: None,
             lost: lost.into_iter().map(lost_to).collect(),
@@ -108,7 +108,7 @@ impl NameServer {
         for g in recalls {
             machines.outboxes.recall(sid, g.ino, g.id, g.fence, g.min_until.since(now));
         }
-        Ok(queue)
+        Ok((stream, queue))
     }
 
     /// One message of a control stream. A refusal ends the stream.
@@ -172,9 +172,10 @@ impl NameServer {
         Ok(())
     }
 
-    /// The stream of a session broke; the session lives on.
-    pub fn detached(&self, sid: SessionId) {
-        tracing::debug!(session = %sid, "control stream ended");
+    /// A stream broke or was refused: it ends, the session lives on.
+    pub fn detached(&self, sid: SessionId, stream: u64) {
+        tracing::debug!(session = %sid, stream, "control stream ended");
+        self.lock().outboxes.close_stream(sid, stream);
     }
 
     /// Takes over what a session held before the restart (S12).

@@ -29,7 +29,8 @@ impl Services {
     }
 
     /// Takes in what a client says until its stream ends.
-    async fn listen(self, sid: SessionId, epoch: Seq, mut stream: Streaming<FromClient>) {
+    async fn listen(self, attach: Attach, number: u64, mut stream: Streaming<FromClient>) {
+        let (sid, epoch) = (SessionId(attach.sid), Seq(attach.epoch));
         while let Ok(Some(message)) = stream.message().await {
             // An unknown kind is an optional one of a newer client.
             let Some(kind) = message.kind else { continue };
@@ -38,7 +39,7 @@ impl Services {
                 break;
             }
         }
-        self.server.detached(sid);
+        self.server.detached(sid, number);
     }
 }
 
@@ -61,10 +62,9 @@ impl Session for Services {
         self.metrics.rpc("control");
         let mut stream = req.into_inner();
         let attach = self.first(&mut stream).await?;
-        let (sid, epoch) = (SessionId(attach.sid), Seq(attach.epoch));
-        let queue = match self.server.attach(sid, epoch) {
-            Ok(queue) => {
-                tokio::spawn(self.clone().listen(sid, epoch, stream));
+        let queue = match self.server.attach(SessionId(attach.sid), Seq(attach.epoch)) {
+            Ok((number, queue)) => {
+                tokio::spawn(self.clone().listen(attach, number, stream));
                 queue
             }
             Err(error) => refused(&error),

@@ -1,5 +1,5 @@
-use crate::limits;
 use super::*;
+use crate::limits;
 
 const A: u64 = 1;
 const B: u64 = 2;

@@ -1,3 +1,4 @@
+use super::super::AWAY_RETRY;
 use super::*;
 use crate::{Fence, Ino};
 
@@ -94,7 +95,7 @@ fn s4_renew_counts_the_lease_from_receipt() {
     assert_eq!(b.wait(LAPSE_MS - 1), []);
     assert_eq!(b.wait(1), [Effect::Lapsed { sid }]);
     let late = b.step(Event::Renew { sid, epoch, overdue: None });
-    assert_eq!(refusal(&late), Some(Code::SessionExpired));
+    assert_eq!(refusal(&late), Some(Code::Retry(AWAY_RETRY)));
 }
 
 #[test]
@@ -113,10 +114,10 @@ fn s6_tick_lapses_and_every_step_ticks_first() {
     let mut b = bench();
     let (sid, epoch) = b.establish(1, 1);
     b.now = b.now + Duration::from_millis(LAPSE_MS);
-    assert_eq!(code(b.table.check(sid, epoch, b.now)), Some(Code::SessionExpired));
+    assert_eq!(code(b.table.check(sid, epoch, b.now)), Some(Code::Retry(AWAY_RETRY)));
     let effects = b.step(Event::Renew { sid, epoch, overdue: None });
     assert_eq!(effects[0], Effect::Lapsed { sid });
-    assert_eq!(refusal(&effects), Some(Code::SessionExpired));
+    assert_eq!(refusal(&effects), Some(Code::Retry(AWAY_RETRY)));
     assert_eq!(b.table.state(sid), Some(State::Courtesy { since: b.now }));
 }
 
@@ -252,7 +253,7 @@ fn s14_session_that_did_not_show_up_is_away_with_nothing() {
     assert_eq!(effects, wanted);
     assert_eq!(b.table.state(sid), Some(State::Courtesy { since: b.now }));
     let late = b.step(Event::ReclaimDone { sid });
-    assert_eq!(refusal(&late), Some(Code::SessionExpired));
+    assert_eq!(refusal(&late), Some(Code::Retry(AWAY_RETRY)));
     let effects = b.step(Event::Attach { sid, epoch: Seq(5) });
     let attached = Effect::Attached { sid, lost: vec![], reclaim: false };
     let back = Effect::Back { sid };

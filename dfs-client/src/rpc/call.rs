@@ -1,0 +1,133 @@
+//! One unary call, from the first attempt to its answer.
+
+use super::backoff::Attempts;
+use super::{Call, Rpc, Verb};
+use crate::interrupt;
+use crate::session::Identity;
+use crate::session::ops::Op;
+use dfs_core::access::Credentials;
+use dfs_core::{Code, FsError, Result};
+use dfs_proto::call::Reply;
+use dfs_proto::{status, v1};
+use std::any::Any;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A read without answer for so long is sent again.
+const READ: Duration = Duration::from_secs(10);
+/// The same for a change, which may have to wait for other clients to forget old state, the slowest
+/// of them until its session lapses (PROTOCOL I11).
+const CHANGE: Duration = Duration::from_secs(30);
+/// From this age on an attempt counts as a wait for a lost server, which a signal ends.
+const PATIENT: Duration = Duration::from_secs(2);
+/// Added to the server's own bound of a wait before the client stops believing in an answer.
+const SLACK: Duration = Duration::from_secs(10);
+
+impl Rpc {
+    /// Sends a call until it is answered. Errors: those of the answer; `Io` when a soft mount loses
+    /// patience, or when the session expired under a change that may or may not have happened;
+    /// `Interrupted` while it waits for a lost server, a lease or a lock. An interrupted change may
+    /// still happen: [`Client::change`](crate::client::Client::change) follows those to their end.
+    pub async fn call<Q: Call>(&self, who: &Credentials, mut request: Q) -> Result<Q::Reply> {
+        let mut attempts = Attempts::new(self);
+        let mut op: Option<Op<'_>> = None;
+        // Whether an attempt may have had an effect that we did not hear of.
+        let mut doubtful = false;
+        loop {
+            let identity = attempts.ready().await?;
+            if Q::MUTATES && op.as_ref().is_none_or(|op| op.sid != identity.sid) {
+                if doubtful {
+                    let text = format!("{}: the session expired before the answer", Q::VERB.name());
+                    return Err(FsError::new(Code::Io, text));
+                }
+                op = Some(interrupt::wait(self.session.ops.begin()).await?);
+            }
+            request.set_caller(self.caller(identity, op.as_ref(), who));
+            self.metrics.sent(Q::VERB);
+            let answer = match self.attempt(request.clone()).await {
+                Err(interrupted) if dont_wait(&mut request) => {
+                    // It may have been given in the same moment: the same operation, asked again
+                    // without waiting, says so.
+                    let answer = timeout(PATIENT, request.send(&self.channels)).await;
+                    let answer = answer.ok().and_then(|answer| answer.ok()?.into_result().ok());
+                    return answer.ok_or(interrupted);
+                }
+                other => other?,
+            };
+            match answer {
+                Ok(reply) => match reply.into_result() {
+                    Ok(reply) => return Ok(reply),
+                    Err(refusal) => attempts.again(identity.sid, refusal).await?,
+                },
+                Err(failure) => {
+                    doubtful = true;
+                    attempts.again(identity.sid, failure).await?;
+                }
+            }
+        }
+    }
+
+    pub(super) fn caller(
+        &self,
+        identity: Identity,
+        op: Option<&Op<'_>>,
+        who: &Credentials,
+    ) -> v1::Caller {
+        v1::Caller {
+            sid: identity.sid,
+            epoch: identity.epoch,
+            op_id: op.map_or(0, |op| op.id),
+            done_below: self.session.ops.done_below(),
+            uid: who.uid,
+            gid: who.gid,
+            groups: who.groups.clone(),
+        }
+    }
+
+    /// Sends once. The outer error is an interrupt, the inner one a failure of the transport.
+    async fn attempt<Q: Call>(&self, request: Q) -> Result<Result<Q::Reply, FsError>> {
+        let (patient, limit) = match Q::VERB {
+            Verb::Acquire | Verb::Rescue => (Duration::ZERO, Some(self.lease_wait + SLACK)),
+            // A lock is waited for without bound; pings notice a lost connection.
+            Verb::Lock => (Duration::ZERO, None),
+            // A new size takes the write lease inside the call.
+            Verb::SetAttr => (PATIENT, Some(self.lease_wait + SLACK)),
+            _ if Q::MUTATES => (PATIENT, Some(CHANGE)),
+            _ => (PATIENT, Some(READ)),
+        };
+        let send = request.send(&self.channels);
+        tokio::pin!(send);
+        if !patient.is_zero()
+            && let Ok(answer) = timeout(patient, &mut send).await
+        {
+            return Ok(answer.map_err(|s| status::to_error(&s)));
+        }
+        let rest = async {
+            match limit {
+                None => Some(send.await),
+                Some(limit) => timeout(limit.saturating_sub(patient), send).await.ok(),
+            }
+        };
+        Ok(match interrupt::wait(rest).await? {
+            Some(answer) => answer.map_err(|s| status::to_error(&s)),
+            None => {
+                let text = format!("no answer to {} in time", Q::VERB.name());
+                Err(FsError::new(Code::Unavailable, text))
+            }
+        })
+    }
+}
+
+/// Turns a request that waits at the server into one that does not. False: it never waits.
+fn dont_wait<Q: Call>(request: &mut Q) -> bool {
+    let request: &mut dyn Any = request;
+    if let Some(lock) = request.downcast_mut::<v1::LockReq>() {
+        lock.wait = false;
+        true
+    } else if let Some(acquire) = request.downcast_mut::<v1::AcquireReq>() {
+        acquire.nonblock = true;
+        true
+    } else {
+        false
+    }
+}

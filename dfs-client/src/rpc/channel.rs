@@ -1,0 +1,124 @@
+//! Connections to the server: three, so that bulk data delays neither metadata nor renewals.
+
+use crate::config::Address;
+use dfs_core::limits::MESSAGE_MAX;
+use dfs_core::{Code, FsError, Result};
+use dfs_proto::v1::coherence_client::CoherenceClient;
+use dfs_proto::v1::file_store_client::FileStoreClient;
+use dfs_proto::v1::meta_client::MetaClient;
+use dfs_proto::v1::session_client::SessionClient;
+use hyper_util::rt::TokioIo;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+/// Longest time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// HTTP/2 flow control windows: one stream, all streams of a connection (GRPC.md 9).
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// Largest HTTP/2 frame; decides the speed of bulk data (GRPC.md 0.1).
+const DATA_FRAME: u32 = 256 << 10;
+/// A peer that does not answer a ping for this long is gone.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Renewals and pushes: pinged all the time.
+    Control,
+    /// Metadata, leases, locks: pinged while a call waits, so that long waits notice a lost peer.
+    Metadata,
+    /// Objects: big frames.
+    Data,
+}
+
+/// The connections requests go over. Opened when first used, and again after they broke.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    metadata: Channel,
+    data: Channel,
+}
+
+impl Channels {
+    /// Connections to `server`. Must be called inside the runtime that shall drive them.
+    pub fn new(server: &Address) -> Result<Channels> {
+        Ok(Channels {
+            metadata: connect(server, Purpose::Metadata)?,
+            data: connect(server, Purpose::Data)?,
+        })
+    }
+
+    /// The namespace service.
+    pub fn meta(&self) -> MetaClient<Channel> {
+        MetaClient::new(self.metadata.clone())
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX)
+    }
+
+    /// The service of leases, commits and locks.
+    pub fn coherence(&self) -> CoherenceClient<Channel> {
+        CoherenceClient::new(self.metadata.clone())
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX)
+    }
+
+    /// The service of stored objects.
+    pub fn file_store(&self) -> FileStoreClient<Channel> {
+        FileStoreClient::new(self.data.clone())
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX)
+    }
+}
+
+/// The session service on a connection of its own, opened when first used.
+pub fn session_client(server: &Address) -> Result<SessionClient<Channel>> {
+    Ok(SessionClient::new(connect(server, Purpose::Control)?)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX))
+}
+
+fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
+    match server {
+        Address::Tcp(host_port) => {
+            let uri = format!("http://{host_port}");
+            let endpoint = Endpoint::from_shared(uri).map_err(|e| {
+                FsError::new(Code::Invalid, format!("server address '{host_port}': {e}"))
+            })?;
+            Ok(settings(endpoint, purpose).connect_lazy())
+        }
+        Address::Unix(path) => {
+            // The name is only for the HTTP headers: the connector knows the way.
+            let endpoint = settings(Endpoint::from_static("http://dfs"), purpose);
+            let path: PathBuf = path.clone();
+            Ok(
+                endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+                    let path = path.clone();
+                    async move {
+                        Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?))
+                    }
+                })),
+            )
+        }
+    }
+}
+
+fn settings(endpoint: Endpoint, purpose: Purpose) -> Endpoint {
+    let endpoint = endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match purpose {
+        Purpose::Control => {
+            endpoint.http2_keep_alive_interval(PING_TIMEOUT).keep_alive_while_idle(true)
+        }
+        Purpose::Metadata => endpoint.http2_keep_alive_interval(PING_TIMEOUT),
+        Purpose::Data => {
+            endpoint.max_frame_size(DATA_FRAME).http2_keep_alive_interval(PING_TIMEOUT)
+        }
+    }
+}

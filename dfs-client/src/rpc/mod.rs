@@ -1,0 +1,54 @@
+//! Calls to the server: who asks, which operation it is, and what follows from each failure.
+//!
+//! Owns the fixed reactions of PROTOCOL appendix A. A call is sent again with the same operation
+//! number until it has an answer, so each change takes place once however often it was sent.
+
+mod backoff;
+mod call;
+mod channel;
+mod listing;
+mod objects;
+mod verbs;
+
+pub(crate) use backoff::jitter;
+pub use channel::Channels;
+pub(crate) use channel::session_client;
+pub use listing::Pages;
+pub use verbs::{Call, Verb};
+
+use crate::config::{Config, Patience};
+use crate::metrics::Metrics;
+use crate::session::Session;
+use dfs_core::Result;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sends calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Rpc {
+    channels: Channels,
+    session: Arc<Session>,
+    metrics: Arc<Metrics>,
+    patience: Patience,
+    lease_wait: Duration,
+}
+
+impl Rpc {
+    /// Calls over connections of their own, made when first used. Must be called inside the runtime
+    /// that shall drive the connections.
+    pub fn new(config: &Config, session: Arc<Session>, metrics: Arc<Metrics>) -> Result<Rpc> {
+        Ok(Rpc {
+            channels: Channels::new(&config.server)?,
+            session,
+            metrics,
+            patience: config.patience,
+            lease_wait: config.lease_wait,
+        })
+    }
+
+    /// How often each call was sent, repeats included.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.metrics.rpcs()
+    }
+}

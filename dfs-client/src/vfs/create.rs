@@ -1,0 +1,133 @@
+//! Making names.
+
+use super::{Entry, Vfs};
+use crate::client::Client;
+use crate::metadata::{Asked, Edit, Key, Renamed, Target};
+use dfs_core::access::Credentials;
+use dfs_core::attr::{Attr, Kind, MODE_MASK};
+use dfs_core::name::Name;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+
+/// What a new name in `dir` touches.
+pub(crate) fn touched_by(dir: Ino, name: &Name) -> Vec<Key> {
+    vec![Key::Name(dir, name.clone()), Key::Listing(dir), Key::Attr(dir)]
+}
+
+impl Client {
+    /// Takes a new name, what it leads to and its directory from the reply to a change made here.
+    pub(crate) fn named(
+        &self,
+        asked: Asked,
+        mark: &v1::Mark,
+        name: &Name,
+        attr: Option<v1::Attr>,
+        dir: Option<v1::Attr>,
+    ) -> Result<Attr> {
+        let (attr, dir) = (convert::need_attr(attr)?, convert::need_attr(dir)?);
+        self.metadata.own_attr(asked, mark, attr.clone());
+        let edit = Edit::Added(name.clone(), attr.ino, attr.kind);
+        let target = Target::Present(attr.ino);
+        self.metadata.own_name(asked, mark, Renamed { dir, name, target, edit });
+        Ok(attr)
+    }
+}
+
+impl Vfs {
+    /// Makes a directory. `mode`: permission bits, umask applied. Errors: `Exists`, `AccessDenied`,
+    /// `NotFound`, `NoSpace`, `ReadOnly`.
+    pub async fn mkdir(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        mode: u32,
+    ) -> Result<Entry> {
+        let request = v1::MkdirReq {
+            dir: dir.0,
+            name: name.to_vec().into(),
+            mode: mode & MODE_MASK,
+            ..Default::default()
+        };
+        self.make(who, dir, name, Vec::new(), request).await
+    }
+
+    /// Makes a file, fifo, socket or device (mknod(2)). Errors: as `mkdir`; `Invalid` for another
+    /// kind.
+    pub async fn mknod(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        kind: Kind,
+        mode: u32,
+        rdev: u32,
+    ) -> Result<Entry> {
+        if matches!(kind, Kind::Directory | Kind::Symlink) {
+            return Err(FsError::new(Code::Invalid, "mknod makes no directory and no link"));
+        }
+        let request = v1::MknodReq {
+            dir: dir.0,
+            name: name.to_vec().into(),
+            mode: mode & MODE_MASK,
+            kind: convert::kind_to(kind).into(),
+            rdev,
+            ..Default::default()
+        };
+        self.make(who, dir, name, Vec::new(), request).await
+    }
+
+    /// Makes a symbolic link to `target`, 1 to 4095 bytes. Errors: as `mkdir`.
+    pub async fn symlink(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Entry> {
+        let request = v1::SymlinkReq {
+            dir: dir.0,
+            name: name.to_vec().into(),
+            target: target.to_vec().into(),
+            ..Default::default()
+        };
+        self.make(who, dir, name, Vec::new(), request).await
+    }
+
+    /// Gives `ino` one more name. Errors: as `mkdir`; `NotPermitted` for a directory,
+    /// `TooManyLinks`.
+    pub async fn link(&self, who: &Credentials, ino: Ino, dir: Ino, name: &[u8]) -> Result<Entry> {
+        let request = v1::LinkReq {
+            ino: ino.0,
+            dir: dir.0,
+            name: name.to_vec().into(),
+            ..Default::default()
+        };
+        self.make(who, dir, name, vec![Key::Attr(ino)], request).await
+    }
+
+    async fn make<Q>(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        also: Vec<Key>,
+        request: Q,
+    ) -> Result<Entry>
+    where
+        Q: crate::rpc::Call<Reply = v1::EntryRep>,
+    {
+        self.writable()?;
+        let name = Name::new(name)?;
+        let mut touched = touched_by(dir, &name);
+        touched.extend(also);
+        let asked = self.client.metadata.asked();
+        let of = name.clone();
+        let apply = move |client: &Client, reply: &v1::EntryRep| {
+            let mark = reply.mark.unwrap_or_default();
+            client.named(asked, &mark, &of, reply.attr.clone(), reply.dir.clone()).map(drop)
+        };
+        let reply = self.client.change(who, touched, request, apply).await?;
+        Ok(self.entry(dir, &name, convert::need_attr(reply.attr)?))
+    }
+}

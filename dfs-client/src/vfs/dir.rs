@@ -1,0 +1,123 @@
+//! Listing directories.
+//!
+//! A handle shows the directory at one moment: a complete listing from the cache, or the pages of
+//! one stream from the server, which fills the window of its connection with the pages ahead while
+//! the caller looks at the present one.
+
+use super::walk::Walk;
+use super::{Listed, Vfs};
+use crate::metadata::Item;
+use dfs_core::access::{self, Credentials};
+use dfs_core::attr::Kind;
+use dfs_core::{Code, FsError, Ino, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Cookies of `.` and `..`.
+const SELF: u64 = 1;
+const PARENT: u64 = 2;
+
+/// An open directory.
+struct Handle {
+    dir: Ino,
+    who: Credentials,
+    /// Requests on one handle run one after the other.
+    walk: tokio::sync::Mutex<Walk>,
+}
+
+/// All open directories of a client.
+#[derive(Default)]
+pub(super) struct Handles {
+    open: Mutex<HashMap<u64, Arc<Handle>>>,
+    last: AtomicU64,
+}
+
+impl Handles {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Handle>>> {
+        self.open.lock().expect("a panic under this lock is a bug already reported")
+    }
+}
+
+impl Vfs {
+    /// Opens a directory. Errors: `NotDirectory`, `AccessDenied`.
+    pub async fn opendir(&self, who: &Credentials, ino: Ino) -> Result<u64> {
+        self.client.session.gate().await?;
+        // Else the server checks when it is asked for the first page.
+        if let Some(attr) = self.client.metadata.attr(ino) {
+            if attr.kind != Kind::Directory {
+                return Err(FsError::new(
+                    Code::NotDirectory,
+                    format!("inode {ino} is no directory"),
+                ));
+            }
+            if !access::permits(who, &attr, access::READ) {
+                let text = format!("no permission to list directory {ino}");
+                return Err(FsError::new(Code::AccessDenied, text));
+            }
+        }
+        let fh = self.dirs.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let handle = Handle { dir: ino, who: who.clone(), walk: Default::default() };
+        self.dirs.open().insert(fh, Arc::new(handle));
+        Ok(fh)
+    }
+
+    /// Up to `max` entries behind the one with cookie `after` (0: from the start, as of now). An
+    /// empty answer is the end. `want_attrs`: with attributes where both they and the name are
+    /// promised. Errors: `BadHandle`, `AccessDenied`, `Stale`.
+    pub async fn readdir(
+        &self,
+        fh: u64,
+        after: u64,
+        max: usize,
+        want_attrs: bool,
+    ) -> Result<Vec<Listed>> {
+        let handle = self.dirs.open().get(&fh).cloned();
+        let handle = handle.ok_or_else(|| FsError::from(Code::BadHandle))?;
+        self.client.session.gate().await?;
+        let mut walk = handle.walk.lock().await;
+        if after == 0 {
+            walk.restart();
+        }
+        let mut out = Vec::new();
+        for (cookie, name) in [(SELF, &b"."[..]), (PARENT, b"..")] {
+            if after < cookie && out.len() < max {
+                let ino = if cookie == SELF { handle.dir } else { self.parent(handle.dir).await? };
+                let name = name.to_vec();
+                out.push(Listed { name, ino, kind: Kind::Directory, cookie, entry: None });
+            }
+        }
+        // Items are added until at least one is there, or the end is: an answer of fewer than `max`
+        // is no end.
+        while out.len() < max {
+            let from = out.last().map_or(after, |last: &Listed| last.cookie);
+            let items = walk.after(from, max - out.len());
+            if items.is_empty() {
+                let real = out.iter().any(|listed: &Listed| listed.cookie > PARENT);
+                if real || !walk.more(&self.client, &handle.who, handle.dir, want_attrs).await? {
+                    break;
+                }
+                continue;
+            }
+            out.extend(items.iter().map(|item| self.listed(handle.dir, item, want_attrs)));
+        }
+        Ok(out)
+    }
+
+    fn listed(&self, dir: Ino, item: &Item, want_attrs: bool) -> Listed {
+        let attr = want_attrs.then(|| self.client.metadata.attr(item.ino)).flatten();
+        let entry = attr.map(|attr| self.entry(dir, &item.name, attr));
+        Listed {
+            name: item.name.as_bytes().to_vec(),
+            ino: item.ino,
+            kind: item.kind,
+            cookie: item.cookie,
+            entry: entry.filter(|entry| !entry.ttl.is_zero()),
+        }
+    }
+
+    /// Closes a directory.
+    pub fn releasedir(&self, fh: u64) {
+        self.dirs.open().remove(&fh);
+    }
+}

@@ -1,0 +1,115 @@
+//! Record locks (fcntl(2), flock(2)), with the fences that make them useful (PROTOCOL 4.6): unsaved
+//! bytes are committed before a lock is given back, and who is given one reads the newest version.
+
+use super::{RecordLock, Vfs};
+use dfs_core::access::Credentials;
+use dfs_core::{Code, Ino, Result};
+use dfs_proto::{convert, v1};
+
+impl Vfs {
+    /// A lock of somebody else that is in the way of `lock`, if there is one (F_GETLK).
+    pub async fn getlk(&self, ino: Ino, lock: &RecordLock) -> Result<Option<RecordLock>> {
+        let request = v1::TestLockReq {
+            ino: ino.0,
+            owner: lock.owner,
+            exclusive: lock.exclusive,
+            start: lock.start,
+            end: last_byte(lock),
+            ..Default::default()
+        };
+        let held = self.client.call(&Credentials::root(), request).await?.held;
+        let here = self.client.session.identity().sid;
+        Ok(held.map(|held| RecordLock {
+            owner: held.owner,
+            // A process number of another machine means nothing here.
+            pid: if held.sid == here { held.pid } else { 0 },
+            exclusive: held.exclusive,
+            start: held.start,
+            end: held.end,
+        }))
+    }
+
+    /// Takes a lock, or gives it back. `wait`: until it is free. Errors: `WouldBlock`, `Deadlock`,
+    /// `Interrupted`, `NoLocks`; `Io` if what the lock protected could not be saved.
+    pub async fn setlk(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        lock: &RecordLock,
+        unlock: bool,
+        wait: bool,
+    ) -> Result<()> {
+        if unlock {
+            return self.unlock(who, ino, lock).await;
+        }
+        if !lock.exclusive && self.client.locks.exclusive(ino, lock) {
+            self.release_fence(ino).await?;
+        }
+        let request = v1::LockReq {
+            ino: ino.0,
+            owner: lock.owner,
+            pid: lock.pid,
+            exclusive: lock.exclusive,
+            start: lock.start,
+            end: last_byte(lock),
+            wait,
+            ..Default::default()
+        };
+        let asked = self.client.metadata.asked();
+        let reply = match self.client.call(who, request).await {
+            Ok(reply) => reply,
+            Err(e) => {
+                if matches!(e.code, Code::Interrupted | Code::Io) {
+                    self.client.locks.doubt(ino, lock.owner);
+                }
+                return Err(e);
+            }
+        };
+        self.client.locks.add(ino, lock);
+        if let Some(attr) = reply.attr {
+            let attr = convert::attr_from(attr)?;
+            let mark = reply.mark.unwrap_or_default();
+            let attr = self.client.metadata.store_attr(asked, &mark, attr);
+            if let Some(hooks) = self.client.hooks() {
+                hooks.advance(&attr);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back whatever `owner` holds on the inode: its process closed the file.
+    pub async fn release_locks(&self, ino: Ino, owner: u64) -> Result<()> {
+        let all = RecordLock { owner, pid: 0, exclusive: false, start: 0, end: u64::MAX };
+        self.unlock(&Credentials::root(), ino, &all).await
+    }
+
+    /// The lock goes even if the fence fails: a lock nobody can give back would stop everybody.
+    async fn unlock(&self, who: &Credentials, ino: Ino, lock: &RecordLock) -> Result<()> {
+        if !self.client.locks.any(ino, lock.owner) {
+            return Ok(());
+        }
+        let saved = self.release_fence(ino).await;
+        self.client.locks.remove(ino, lock);
+        let request = v1::UnlockReq {
+            ino: ino.0,
+            owner: lock.owner,
+            start: lock.start,
+            end: last_byte(lock),
+            ..Default::default()
+        };
+        self.client.change(who, Vec::new(), request, |_, _| Ok(())).await?;
+        saved
+    }
+
+    async fn release_fence(&self, ino: Ino) -> Result<()> {
+        match self.client.hooks() {
+            Some(hooks) => hooks.flush_for_lock(ino).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Infinity on the wire is `u64::MAX`; the kernel may say `i64::MAX`.
+fn last_byte(lock: &RecordLock) -> u64 {
+    if lock.end >= i64::MAX as u64 { u64::MAX } else { lock.end }
+}

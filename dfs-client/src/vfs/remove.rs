@@ -1,0 +1,180 @@
+//! Removing and moving names.
+
+use super::create::touched_by;
+use super::{RenameFlags, Vfs};
+use crate::client::Client;
+use crate::metadata::{Asked, Edit, Key, Renamed, Target};
+use dfs_core::access::Credentials;
+use dfs_core::attr::Attr;
+use dfs_core::name::Name;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+
+impl Vfs {
+    /// Removes a name of something that is no directory. A file open here stays readable until its
+    /// last handle closes. Errors: `NotFound`, `IsDirectory`, `AccessDenied`, `NotPermitted`,
+    /// `ReadOnly`.
+    pub async fn unlink(&self, who: &Credentials, dir: Ino, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let name = Name::new(name)?;
+        let victim = self.victim(who, dir, &name).await?;
+        let open = self.open_of(victim);
+        let mut touched = touched_by(dir, &name);
+        touched.extend(victim.map(Key::Attr));
+        let request = v1::UnlinkReq {
+            dir: dir.0,
+            name: name.as_bytes().to_vec().into(),
+            open: open.clone(),
+            ..Default::default()
+        };
+        let asked = self.client.metadata.asked();
+        let apply = move |client: &Client, reply: &v1::RemoveRep| {
+            let gone = client.removed(asked, &name, reply)?;
+            client.keep_orphan(&gone, &open);
+            Ok(())
+        };
+        self.client.change(who, touched, request, apply).await.map(drop)
+    }
+
+    /// Removes an empty directory. Errors: `NotFound`, `NotDirectory`, `NotEmpty`, `AccessDenied`,
+    /// `NotPermitted`, `ReadOnly`.
+    pub async fn rmdir(&self, who: &Credentials, dir: Ino, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let name = Name::new(name)?;
+        let mut touched = touched_by(dir, &name);
+        if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
+            touched.extend([Key::Attr(ino), Key::Listing(ino)]);
+        }
+        let request = v1::RmdirReq {
+            dir: dir.0,
+            name: name.as_bytes().to_vec().into(),
+            ..Default::default()
+        };
+        let asked = self.client.metadata.asked();
+        let apply = move |client: &Client, reply: &v1::RemoveRep| {
+            let gone = client.removed(asked, &name, reply)?;
+            client.metadata.forget(&[Key::Dir(gone.ino)]);
+            Ok(())
+        };
+        self.client.change(who, touched, request, apply).await.map(drop)
+    }
+
+    /// Moves a name (renameat2(2)). Errors: `NotFound`, `Exists` (no-replace), `NotEmpty`,
+    /// `IsDirectory`, `NotDirectory`, `Invalid` (into itself, or both flags), `AccessDenied`,
+    /// `NotPermitted`, `ReadOnly`.
+    pub async fn rename(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        dir2: Ino,
+        name2: &[u8],
+        flags: RenameFlags,
+    ) -> Result<()> {
+        self.writable()?;
+        if flags.noreplace && flags.exchange {
+            return Err(FsError::new(Code::Invalid, "no-replace and exchange exclude each other"));
+        }
+        let (name, name2) = (Name::new(name)?, Name::new(name2)?);
+        let victim = match flags.noreplace {
+            true => None,
+            false => self.victim(who, dir2, &name2).await?,
+        };
+        let open = if flags.exchange { Vec::new() } else { self.open_of(victim) };
+        let mut touched = touched_by(dir, &name);
+        touched.extend(touched_by(dir2, &name2));
+        touched.extend(victim.map(Key::Attr));
+        if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
+            touched.push(Key::Attr(ino));
+        }
+        let request = v1::RenameReq {
+            from_dir: dir.0,
+            from_name: name.as_bytes().to_vec().into(),
+            to_dir: dir2.0,
+            to_name: name2.as_bytes().to_vec().into(),
+            noreplace: flags.noreplace,
+            exchange: flags.exchange,
+            open: open.clone(),
+            ..Default::default()
+        };
+        let asked = self.client.metadata.asked();
+        let apply = move |client: &Client, reply: &v1::RenameRep| {
+            let moved = Moved { name: &name, name2: &name2, exchange: flags.exchange, open: &open };
+            client.moved(asked, reply, &moved)
+        };
+        self.client.change(who, touched, request, apply).await.map(drop)
+    }
+
+    /// What a name leads to, if anything: needed to say whether it is open here.
+    async fn victim(&self, who: &Credentials, dir: Ino, name: &Name) -> Result<Option<Ino>> {
+        if self.client.metadata.name(dir, name).is_none() {
+            self.lookup(who, dir, name.as_bytes()).await?;
+        }
+        Ok(match self.client.metadata.name(dir, name) {
+            Some(Target::Present(ino)) => Some(ino),
+            // Not promised: should it be open here, it is held when the reply names it.
+            Some(Target::Absent) | None => None,
+        })
+    }
+
+    fn open_of(&self, victim: Option<Ino>) -> Vec<u64> {
+        victim.filter(|ino| self.client.is_open(*ino)).map(|ino| ino.0).into_iter().collect()
+    }
+}
+
+/// What a rename asked for.
+struct Moved<'a> {
+    name: &'a Name,
+    name2: &'a Name,
+    exchange: bool,
+    open: &'a [u64],
+}
+
+impl Client {
+    /// Takes a removed name from the reply. Returns the inode that lost it.
+    fn removed(&self, asked: Asked, name: &Name, reply: &v1::RemoveRep) -> Result<Attr> {
+        let mark = reply.mark.unwrap_or_default();
+        let (gone, dir) =
+            (convert::need_attr(reply.attr.clone())?, convert::need_attr(reply.dir.clone())?);
+        self.metadata.own_attr(asked, &mark, gone.clone());
+        let edit = Edit::Removed(name.clone());
+        self.metadata.own_name(asked, &mark, Renamed { dir, name, target: Target::Absent, edit });
+        Ok(gone)
+    }
+
+    /// An inode lost its last name. If it is open here and the server was not told with the request
+    /// (the name led elsewhere a moment before), it is told now: an inode without names lives for
+    /// another minute (PROTOCOL 3.6).
+    fn keep_orphan(&self, gone: &Attr, told: &[u64]) {
+        if gone.nlink == 0 && !told.contains(&gone.ino.0) && self.is_open(gone.ino) {
+            self.open_hold(gone.ino);
+        }
+    }
+
+    fn moved(&self, asked: Asked, reply: &v1::RenameRep, what: &Moved<'_>) -> Result<()> {
+        let mark = reply.mark.unwrap_or_default();
+        let moved = convert::need_attr(reply.moved.clone())?;
+        let replaced = reply.replaced.clone().map(convert::attr_from).transpose()?;
+        let from = convert::need_attr(reply.from_dir.clone())?;
+        let to = reply.to_dir.clone().map(convert::attr_from).transpose()?;
+        let to = to.unwrap_or_else(|| from.clone());
+        let replaced_ino = replaced.as_ref().map(|attr| attr.ino);
+        let target = match (what.exchange, replaced_ino) {
+            // Two names of one inode: POSIX has rename() do nothing.
+            (_, Some(ino)) if ino == moved.ino => Target::Present(ino),
+            (true, Some(ino)) => Target::Present(ino),
+            _ => Target::Absent,
+        };
+        let (target2, edit) = (Target::Present(moved.ino), Edit::Unknown);
+        self.metadata.own_attr(asked, &mark, moved);
+        if let Some(replaced) = replaced {
+            self.keep_orphan(&replaced, what.open);
+            self.metadata.own_attr(asked, &mark, replaced);
+        }
+        let left = Renamed { dir: from, name: what.name, target, edit: edit.clone() };
+        self.metadata.own_name(asked, &mark, left);
+        let entered = Renamed { dir: to, name: what.name2, target: target2, edit };
+        self.metadata.own_name(asked, &mark, entered);
+        Ok(())
+    }
+}

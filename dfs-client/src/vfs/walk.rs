@@ -1,0 +1,134 @@
+//! One pass over a directory.
+
+use crate::client::Client;
+use crate::metadata::{Asked, FIRST_COOKIE, Item, LISTING_MAX, Listing, Target};
+use crate::rpc::Pages;
+use dfs_core::access::Credentials;
+use dfs_core::name::Name;
+use dfs_core::{Code, FsError, Ino, Result, Seq};
+use dfs_proto::{convert, v1};
+use std::sync::Arc;
+
+/// Where a pass over a directory is. The items at hand are in order of their cookies.
+#[derive(Default)]
+pub(super) struct Walk {
+    items: Arc<Vec<Item>>,
+    /// Pages still to come; none before the first question, and after the last page.
+    pages: Option<Pages>,
+    begun: bool,
+    fresh: Option<Fresh>,
+}
+
+/// A listing that is being received and may be kept if it stays whole.
+struct Fresh {
+    asked: Asked,
+    dir_ver: u64,
+    as_of: u64,
+}
+
+impl Walk {
+    /// Begins anew: the next question sees the directory of that moment.
+    pub(super) fn restart(&mut self) {
+        *self = Walk::default();
+    }
+
+    /// Up to `max` of the items at hand that are behind `cookie`.
+    pub(super) fn after(&self, cookie: u64, max: usize) -> &[Item] {
+        let start = self.items.partition_point(|item| item.cookie <= cookie);
+        &self.items[start..self.items.len().min(start.saturating_add(max))]
+    }
+
+    /// Gets more items. False: there are none.
+    pub(super) async fn more(
+        &mut self,
+        client: &Client,
+        who: &Credentials,
+        dir: Ino,
+        want_attrs: bool,
+    ) -> Result<bool> {
+        if !self.begun {
+            if let Some(listing) = client.metadata.listing(dir) {
+                client.metrics.hits.inc();
+                (self.begun, self.items) = (true, listing.items);
+                return Ok(!self.items.is_empty());
+            }
+            client.metrics.misses.inc();
+            let asked = client.metadata.asked();
+            self.fresh = Some(Fresh { asked, dir_ver: 0, as_of: 0 });
+            self.pages = Some(client.rpc.read_dir(who, dir, 0, want_attrs));
+            self.begun = true;
+        }
+        loop {
+            let Some(pages) = &mut self.pages else { return Ok(false) };
+            let asked = client.metadata.asked();
+            let Some(page) = pages.next().await? else { return Ok(false) };
+            let (one_moment, end) = (pages.one_moment(), page.end);
+            let added = self.take(client, asked, dir, page, one_moment)?;
+            if end {
+                self.pages = None;
+                self.keep(client, dir);
+            }
+            if added {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Takes a page: into the cache what was promised, and its items. Tells whether there were any.
+    fn take(
+        &mut self,
+        client: &Client,
+        asked: Asked,
+        dir: Ino,
+        page: v1::ReadDirRep,
+        one_moment: bool,
+    ) -> Result<bool> {
+        let mark = page.mark.unwrap_or_default();
+        self.check_whole(&mark, page.dir.as_ref(), one_moment);
+        // Names and attributes were true when the whole question was sent, or later.
+        let asked = self.fresh.as_ref().map_or(asked, |fresh| fresh.asked);
+        if let Some(attr) = page.dir {
+            client.metadata.store_attr(asked, &mark, convert::attr_from(attr)?);
+        }
+        if self.items.len() >= LISTING_MAX {
+            // Too long to keep: only the page at hand stays. Going back is answered from the start.
+            self.items = Arc::default();
+            self.fresh = None;
+        }
+        let items = Arc::make_mut(&mut self.items);
+        let before = items.len();
+        for entry in page.entries {
+            let (name, kind) = (Name::new(&entry.name)?, convert::kind_from(entry.kind)?);
+            let last = items.last().map_or(FIRST_COOKIE - 1, |item| item.cookie);
+            if entry.cookie <= last {
+                let text =
+                    format!("listing of directory {dir}: cookie {} out of order", entry.cookie);
+                return Err(FsError::new(Code::Invalid, text));
+            }
+            if let Some(attr) = entry.attr {
+                client.metadata.store_attr(asked, &mark, convert::attr_from(attr)?);
+            }
+            let target = Target::Present(Ino(entry.ino));
+            client.metadata.store_name(asked, &mark, dir, &name, target);
+            items.push(Item { name, ino: Ino(entry.ino), kind, cookie: entry.cookie });
+        }
+        Ok(items.len() > before)
+    }
+
+    /// The listing stays whole while every page is promised and of the same moment.
+    fn check_whole(&mut self, mark: &v1::Mark, dir: Option<&v1::Attr>, one_moment: bool) {
+        if let (Some(fresh), Some(dir)) = (&mut self.fresh, dir) {
+            (fresh.dir_ver, fresh.as_of) = (dir.dir_ver, mark.as_of);
+        }
+        let whole = |fresh: &Fresh| mark.promised_dir && one_moment && fresh.as_of == mark.as_of;
+        self.fresh = self.fresh.take().filter(whole);
+    }
+
+    /// The last page arrived: the listing is complete.
+    fn keep(&mut self, client: &Client, dir: Ino) {
+        if let Some(Fresh { asked, dir_ver, as_of }) = self.fresh.take() {
+            let listing = Listing { dir_ver, items: Arc::clone(&self.items) };
+            client.metadata.store_listing(asked, Seq(as_of), dir, listing);
+        }
+    }
+}

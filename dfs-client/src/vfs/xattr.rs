@@ -1,0 +1,98 @@
+//! Extended attributes (xattr(7)).
+
+use super::{Vfs, XattrMode};
+use crate::client::Client;
+use crate::metadata::{Key, Xattrs};
+use dfs_core::access::Credentials;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+use std::sync::Arc;
+
+impl Vfs {
+    /// The value of one attribute. Errors: `NoData` if there is none.
+    pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        let all = self.xattrs(ino).await?;
+        match all.binary_search_by(|(n, _)| n.as_slice().cmp(name)) {
+            Ok(at) => Ok(all[at].1.clone()),
+            Err(_) => {
+                let text = format!("inode {ino} has no attribute '{}'", name.escape_ascii());
+                Err(FsError::new(Code::NoData, text))
+            }
+        }
+    }
+
+    /// Names of all attributes, in order.
+    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>> {
+        Ok(self.xattrs(ino).await?.iter().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Sets one attribute. Errors: `Exists`, `NoData` (by mode), `NotSupported` (namespace),
+    /// `AccessDenied`, `NotPermitted`, `ReadOnly`, `NoSpace`.
+    pub async fn setxattr(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<()> {
+        self.writable()?;
+        let mode = match mode {
+            XattrMode::Any => v1::XattrMode::Unspecified,
+            XattrMode::Create => v1::XattrMode::Create,
+            XattrMode::Replace => v1::XattrMode::Replace,
+        };
+        let xattr = v1::Xattr { name: name.to_vec().into(), value: value.to_vec().into() };
+        let request = v1::SetXattrReq {
+            ino: ino.0,
+            xattr: Some(xattr),
+            mode: mode.into(),
+            ..Default::default()
+        };
+        self.change_xattr(who, ino, request).await
+    }
+
+    /// Removes one attribute. Errors: `NoData` if there is none; else as `setxattr`.
+    pub async fn removexattr(&self, who: &Credentials, ino: Ino, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let request =
+            v1::RemoveXattrReq { ino: ino.0, name: name.to_vec().into(), ..Default::default() };
+        self.change_xattr(who, ino, request).await
+    }
+
+    async fn change_xattr<Q>(&self, who: &Credentials, ino: Ino, request: Q) -> Result<()>
+    where
+        Q: crate::rpc::Call<Reply = v1::AttrRep>,
+    {
+        let asked = self.client.metadata.asked();
+        let apply = move |client: &Client, reply: &v1::AttrRep| {
+            let attr = convert::need_attr(reply.attr.clone())?;
+            client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
+            Ok(())
+        };
+        self.client.change(who, vec![Key::Attr(ino)], request, apply).await.map(drop)
+    }
+
+    /// All attributes: known to be none, known, or asked for.
+    async fn xattrs(&self, ino: Ino) -> Result<Arc<Xattrs>> {
+        let attr = self.client.attr(ino).await?;
+        if !attr.has_xattrs {
+            return Ok(Arc::default());
+        }
+        if let Some(known) = self.client.metadata.xattrs(ino) {
+            self.client.metrics.hits.inc();
+            return Ok(known);
+        }
+        self.client.metrics.misses.inc();
+        let asked = self.client.metadata.asked();
+        let request = v1::GetXattrsReq { ino: ino.0, ..Default::default() };
+        let reply = self.client.call(&Credentials::root(), request).await?;
+        let pair = |x: v1::Xattr| (x.name.to_vec(), x.value.to_vec());
+        let mut all: Xattrs = reply.xattrs.into_iter().map(pair).collect();
+        all.sort_unstable();
+        let (all, mark) = (Arc::new(all), reply.mark.unwrap_or_default());
+        let attr = convert::need_attr(reply.attr)?;
+        self.client.metadata.store_xattrs(asked, &mark, attr, Arc::clone(&all));
+        Ok(all)
+    }
+}
