@@ -1,6 +1,7 @@
 //! Tests through real mounts: a server, daemons, the kernel. See `dfs_tests` for what they stand on.
 
 mod budgets;
+mod cache;
 mod contention;
 mod data;
 mod garbage;
@@ -10,3 +11,4 @@ mod leases;
 mod names;
 mod options;
 mod server;
+mod work;
