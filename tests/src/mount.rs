@@ -160,13 +160,12 @@ impl Mount {
     /// Unmounts as a user does, and waits until the daemon has saved everything and ended.
     pub fn unmount(&mut self) {
         let (path, name) = (self.spec.path.clone(), self.spec.name.clone());
-        let done = wait::within(UNMOUNT_WITHIN, "umount", move || {
+        wait::within(UNMOUNT_WITHIN, "umount", move || {
             // A reader that is about to close its last file keeps it busy for a moment.
             wait::until_true(Duration::from_secs(10), "an idle mount to unmount", || {
                 umount2(&path, MntFlags::empty()).is_ok()
             })
         });
-        let () = done;
         let daemon = self.daemon.take().expect("nothing is mounted");
         wait::until_true(UNMOUNT_WITHIN, &format!("end of the daemon of {name}"), || {
             !daemon.is_alive()
