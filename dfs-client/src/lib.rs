@@ -8,6 +8,7 @@ mod change;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod content;
 pub mod interrupt;
 mod invalidate;
 pub mod kernel;

@@ -111,7 +111,7 @@ fn start_client(runtime: &Handle, config: Config, notifier: Arc<Notifier>) -> Re
     let server = reach::name(&config.server);
     runtime.block_on(async {
         reach::server(&config.server).await?;
-        match tokio::time::timeout(START_MAX, Vfs::start(config, notifier)).await {
+        match tokio::time::timeout(START_MAX, Vfs::start(config, notifier, runtime.clone())).await {
             Ok(Ok(vfs)) => Ok(Arc::new(vfs)),
             Ok(Err(error)) => Err(Failure::mount(format!("server {server}: {error}"))),
             Err(_) => Err(Failure::mount(format!(

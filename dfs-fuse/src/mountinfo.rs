@@ -34,8 +34,7 @@ fn find_in(table: &[u8], mountpoint: &Path) -> Option<Mounted> {
     table
         .split(|b| *b == b'\n')
         .filter_map(parse_line)
-        .filter(|mounted| mounted.mountpoint == mountpoint)
-        .next_back()
+        .rfind(|mounted| mounted.mountpoint == mountpoint)
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`

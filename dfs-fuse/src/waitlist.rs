@@ -186,9 +186,10 @@ fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<(u64, u32)>, u64) {
     (round, 0)
 }
 
-/// Whether a thread has a signal that would end its system call, or is gone.
+/// Whether a thread has a signal that would end its system call. One that cannot be seen is let be:
+/// a thread that waits inside a request is never gone, so it is only hidden from us.
 fn signalled(tid: u32) -> bool {
-    task_status::read(tid).is_none_or(|status| Signals::parse(&status).interrupt())
+    task_status::read(tid).is_some_and(|status| Signals::parse(&status).interrupt())
 }
 
 #[cfg(test)]

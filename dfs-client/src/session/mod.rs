@@ -20,7 +20,7 @@ use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use establish::Granted;
-use mount_id::MountId;
+pub use mount_id::MountId;
 use ops::Ops;
 use outbox::Outbox;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -112,14 +112,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session. Fails with `Busy` if the cache folder is in use, `Unavailable` if the server
-    /// does not answer within 5 seconds, `TooOld` if it speaks no common protocol.
+    /// Opens a session. Fails with `Unavailable` if the server does not answer within 5 seconds,
+    /// `TooOld` if it speaks no common protocol.
     pub async fn establish(
         config: &Config,
+        mount: MountId,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Session>> {
-        let mount = MountId::open(&config.cache_dir)?;
         let granted =
             establish::first(&config.server, &mount, &config.description, &*clock).await?;
         metrics.sessions.inc();

@@ -99,7 +99,8 @@ pub enum Effect {
     Commit,
     /// Put the unsaved bytes into the recovery area and fail the handles that wrote them.
     SaveAside,
-    /// Ask the server to give the lease with this fencing number back on the same base.
+    /// Ask the server to give the lease with this fencing number back on the same base, until it
+    /// answers; then `Rescued` or `RescueRefused`.
     Rescue(Fence),
     /// Move to the newest version.
     Advance,
@@ -195,6 +196,11 @@ impl InodeState {
     /// the lease waits for the end of that first.
     pub fn in_transit(&self) -> bool {
         matches!(self.lease, Lease::Returning(_) | Lease::Adrift(_))
+    }
+
+    /// Whether the lease was asked for and nothing was heard yet.
+    pub fn is_waiting(&self) -> bool {
+        self.lease == Lease::Waiting
     }
 
     /// Whether bytes are unsaved.
@@ -359,12 +365,12 @@ impl InodeState {
     fn revoked(&mut self, fence: Fence) -> Option<Effect> {
         let own = match self.lease {
             Lease::Held(held) | Lease::Returning(held) => held.fence,
-            Lease::Adrift(own) => own,
             Lease::Waiting => {
                 self.overtaken(Early { grant: None, fence, recall: None });
                 return None;
             }
-            Lease::None => return None,
+            // A rescue is under way already.
+            Lease::None | Lease::Adrift(_) => return None,
         };
         if own != fence {
             return None;
@@ -377,8 +383,7 @@ impl InodeState {
     fn session_gone(&mut self) -> Option<Effect> {
         match self.lease {
             Lease::Held(held) | Lease::Returning(held) => self.cast_off(held.fence),
-            Lease::Adrift(fence) => Some(Effect::Rescue(fence)),
-            Lease::None | Lease::Waiting => None,
+            Lease::None | Lease::Waiting | Lease::Adrift(_) => None,
         }
     }
 

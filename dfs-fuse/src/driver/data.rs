@@ -18,7 +18,7 @@ pub fn read(call: Call<'_>, fh: u64, off: u64, len: u32, reply: ReplyData) {
 pub fn write(call: Call<'_>, fh: u64, off: u64, data: &[u8], flags: WriteFlags, reply: ReplyWrite) {
     let (vfs, data) = (call.vfs(), Bytes::copy_from_slice(data));
     let kill_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-    let work = async move { vfs.write(fh, off, data, kill_suid).await };
+    let work = async move { vfs.write(fh, off, &data, kill_suid).await };
     // A write is at most `connect::MAX_WRITE` long.
     call.serve(reply, work, |reply, written| reply.written(written as u32));
 }

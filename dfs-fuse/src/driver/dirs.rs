@@ -85,7 +85,10 @@ fn is_dot(item: &Listed) -> bool {
 
 pub fn releasedir(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let vfs = call.vfs();
-    let work = async move { vfs.releasedir(fh).await };
+    let work = async move {
+        vfs.releasedir(fh);
+        Ok(())
+    };
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 

@@ -41,7 +41,7 @@ pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
 pub fn release(call: Call<'_>, fh: u64, flock_owner: Option<u64>, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
     let work = async move {
-        let released = vfs.release(fh).await;
+        let released = vfs.release(fh);
         match flock_owner {
             Some(owner) => released.and(release_locks(&vfs, ino, owner).await),
             None => released,

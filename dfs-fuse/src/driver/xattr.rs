@@ -7,14 +7,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
-    let (vfs, who, ino, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
-    let work = async move { vfs.getxattr(&who, ino, &name).await };
+    let (vfs, ino, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
+    let work = async move { vfs.getxattr(ino, &name).await };
     call.serve(reply, work, move |reply, value| sized(reply, size, &value));
 }
 
 pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {
-    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
-    let work = async move { vfs.listxattr(&who, ino).await };
+    let (vfs, ino) = (call.vfs(), call.ino);
+    let work = async move { vfs.listxattr(ino).await };
     call.serve(reply, work, move |reply, names| {
         let mut list = Vec::new();
         for name in &names {

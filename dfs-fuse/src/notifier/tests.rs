@@ -86,7 +86,12 @@ fn stale(dir: u64, name: &str) -> StaleEntry {
 /// Sends entries and returns where their end is announced.
 fn forget(notifier: &Notifier, entries: Vec<StaleEntry>) -> mpsc::Receiver<Instant> {
     let (tell, told) = mpsc::channel();
-    notifier.forget_entries(entries, Box::new(move || drop(tell.send(Instant::now()))));
+    notifier.forget_entries(
+        entries,
+        Box::new(move || {
+            let _ = tell.send(Instant::now());
+        }),
+    );
     told
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use dfs_client::interrupt;
 use dfs_core::Code;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,8 +21,11 @@ fn interrupted(token: Interrupt, limit: Duration) -> bool {
     })
 }
 
+/// A child that ends with the test.
+struct Process(Child);
+
 /// A child that runs `script`, once it has said that it is ready.
-fn child(script: &str) -> Child {
+fn child(script: &str) -> Process {
     let mut child = Command::new("sh")
         .args(["-c", script])
         .stdin(Stdio::piped())
@@ -32,25 +35,26 @@ fn child(script: &str) -> Child {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    child
+    Process(child)
 }
 
-fn finish(mut child: Child) {
-    let _ = child.stdin.take().unwrap().write_all(b"\n");
-    let _ = child.kill();
-    child.wait().unwrap();
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-fn send(child: &Child, signal: nix::sys::signal::Signal) {
-    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+fn send(child: &Process, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
     nix::sys::signal::kill(pid, signal).unwrap();
 }
 
 /// Stops a child: what is sent to it then stays pending.
-fn stop(child: &Child) {
+fn stop(child: &Process) {
     use nix::sys::wait::{WaitPidFlag, waitpid};
     send(child, nix::sys::signal::Signal::SIGSTOP);
-    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
     waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
 }
 
@@ -60,7 +64,7 @@ fn waitlist_raises_when_the_caller_is_killed() {
     let list = WaitList::start().unwrap();
     let child = child("echo ready; read line");
     let token = Interrupt::default();
-    let place = list.add(Waiting::new("read", Ino(1), child.id(), token.clone()));
+    let place = list.add(Waiting::new("read", Ino(1), child.0.id(), token.clone()));
     assert_eq!(list.snapshot().len(), 1);
     assert!(!interrupted(token.clone(), 3 * PATIENCE), "no signal yet");
     // A stopped process keeps SIGTERM pending, as a thread inside a request does.
@@ -69,37 +73,29 @@ fn waitlist_raises_when_the_caller_is_killed() {
     assert!(interrupted(token, DEADLINE));
     drop(place);
     assert!(list.snapshot().is_empty());
-    finish(child);
 }
 
 #[test]
 fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
-    use nix::sys::signal::Signal::{SIGCHLD, SIGWINCH};
+    use nix::sys::signal::Signal::{SIGURG, SIGWINCH};
     let list = WaitList::start().unwrap();
     let child = child("echo ready; read line");
     stop(&child);
     send(&child, SIGWINCH);
-    send(&child, SIGCHLD);
+    send(&child, SIGURG);
     let token = Interrupt::default();
-    let _place = list.add(Waiting::new("read", Ino(1), child.id(), token.clone()));
+    let _place = list.add(Waiting::new("read", Ino(1), child.0.id(), token.clone()));
     assert!(!interrupted(token, 4 * PATIENCE));
-    finish(child);
 }
 
 #[test]
-fn waitlist_raises_when_the_caller_is_gone() {
+fn waitlist_leaves_requests_alone_whose_caller_it_cannot_see() {
     let list = WaitList::start().unwrap();
-    let token = Interrupt::default();
-    let _place = list.add(Waiting::new("setlk", Ino(1), u32::MAX, token.clone()));
-    assert!(interrupted(token, DEADLINE));
-}
-
-#[test]
-fn waitlist_never_raises_requests_without_a_thread() {
-    let list = WaitList::start().unwrap();
-    let token = Interrupt::default();
-    let _place = list.add(Waiting::new("release", Ino(1), 0, token.clone()));
-    assert!(!interrupted(token, 3 * PATIENCE));
+    for tid in [0, u32::MAX] {
+        let token = Interrupt::default();
+        let _place = list.add(Waiting::new("release", Ino(1), tid, token.clone()));
+        assert!(!interrupted(token, 3 * PATIENCE));
+    }
 }
 
 #[test]

@@ -1,0 +1,212 @@
+//! Moving to a newer version (PROTOCOL 4.3): what is the same in both stays local.
+
+use super::inode::{File, Pages, State};
+use super::manifest::Manifest;
+use super::remote::{Update, Wanted, system};
+use super::view::View;
+use super::{Content, Ino};
+use crate::cache::WorkingFile;
+use dfs_core::access::Credentials;
+use dfs_core::attr::Attr;
+use dfs_core::inode_state::Event;
+use dfs_core::range::{Range, RangeSet};
+use dfs_core::{Code, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First and longest pause before a push is looked after again, while the server does not promise.
+const FOLLOW_PAUSE_MIN: Duration = Duration::from_millis(20);
+const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+impl Content {
+    /// The file at its current version, asking the server if that is not known; with the bytes if
+    /// there are at most `data_max`. `opened`: permission to read was checked before.
+    pub(crate) async fn current(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        opened: bool,
+        data_max: u32,
+    ) -> Result<Arc<File>> {
+        let file = self.find(ino);
+        if let Some(attr) = self.client.metadata.attr(ino) {
+            match file {
+                None => return self.file(ino, attr.content_ver, attr.size),
+                Some(file) if self.is_current(&file, &attr) => return Ok(file),
+                Some(_) => {}
+            }
+        } else if let Some(file) = file.filter(|file| file.lock().machine.committable().is_some()) {
+            // Nobody else can commit while we hold the lease.
+            return Ok(file);
+        }
+        let working = match self.find(ino) {
+            Some(file) => Some(Arc::clone(&file.view().working)),
+            None => self.cache.get(ino)?,
+        };
+        let have_ver = working.map_or(0, |working| have_ver(&working, data_max));
+        let wanted = Wanted { have_ver, data_max, from: 0, opened };
+        let update = self.get_content(who, ino, wanted).await?;
+        let file = self.file(ino, update.attr.content_ver, update.attr.size)?;
+        self.adopt(&file, update).await?;
+        Ok(file)
+    }
+
+    fn is_current(&self, file: &File, attr: &Attr) -> bool {
+        let state = file.lock();
+        state.machine.committable().is_some() || state.view.working.version() == attr.content_ver
+    }
+
+    /// Takes over what the server said. Older news, and news about our own commits under way, change
+    /// nothing.
+    pub(crate) async fn adopt(&self, file: &Arc<File>, update: Update) -> Result<()> {
+        let gate = file.gate.write().await;
+        let view = file.view();
+        let (here, there) = (view.working.version(), update.attr.content_ver);
+        if there > here {
+            if !self.may_move(file) {
+                return Ok(());
+            }
+            let manifest = match update.page {
+                Some(_) => update.manifest(),
+                None => Manifest::new(there, update.attr.size),
+            };
+            self.move_to(file, &view, manifest)?;
+        } else if there == here {
+            if let Some((part, extents)) = update.page {
+                view.manifest().learn(part, extents);
+            }
+        }
+        if let Some(data) = update.data.filter(|_| there >= here) {
+            self.room(data.len() as u64)?;
+            file.view().working.fill(there, 0, &data)?;
+        }
+        drop(gate);
+        Ok(())
+    }
+
+    /// Whether the file may leave its version: not while the lease is held or work is unsaved.
+    fn may_move(&self, file: &Arc<File>) -> bool {
+        let state = file.lock();
+        state.machine.committable().is_none() && !state.machine.is_dirty()
+    }
+
+    /// Puts the file on the version of `manifest`. Called with the gate closed.
+    pub(crate) fn move_to(&self, file: &Arc<File>, view: &Arc<View>, manifest: Manifest) -> Result<()> {
+        let (ver, size) = (manifest.ver(), manifest.size());
+        let old_size = view.working.size();
+        let same = view.manifest().same_as(&manifest);
+        let changed = same.gaps(Range::new(0, size.max(old_size)));
+        if file.lock().snapshots > 0 {
+            // The old working file lives on in the handles that stay on it.
+            self.cache.remove(file.ino)?;
+            let working = self.cache.open_file(file.ino, ver, size)?;
+            self.cache.set_open(file.ino, true);
+            let mut state = file.lock();
+            state.view = View::new(working, manifest);
+            state.snapshots = 0;
+        } else {
+            advance_in_place(view, &same, manifest, &changed)?;
+        }
+        let mut state = file.lock();
+        let drop_from = changed.first().map(|r| r.start).filter(|_| state.open > 0);
+        match drop_from {
+            Some(off) => {
+                state.pages = Pages::Mixed;
+                drop(state);
+                self.client.kernel.forget_pages(file.ino, off);
+                self.client.kernel.forget_attr(file.ino);
+            }
+            None if changed.is_empty() => state.move_pages(ver),
+            None => state.pages = Pages::Mixed,
+        }
+        Ok(())
+    }
+
+    /// Looks after a push in the background until the server promises again, so that open handles
+    /// follow and hear of the next change (PROTOCOL 4.3).
+    pub(crate) async fn follow(&self, file: &Arc<File>) {
+        {
+            let mut state = file.lock();
+            if state.refreshing || state.open == 0 {
+                return;
+            }
+            state.refreshing = true;
+        }
+        let mut pause = FOLLOW_PAUSE_MIN;
+        loop {
+            if let Err(error) = self.current(&system(), file.ino, true, 0).await {
+                tracing::debug!(ino = %file.ino, %error, "cannot look after a changed file");
+                if matches!(error.code, Code::NotFound | Code::Stale) {
+                    break;
+                }
+            }
+            let promised = self.client.metadata.attr(file.ino).is_some();
+            if promised || file.lock().open == 0 {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FOLLOW_PAUSE_MAX);
+        }
+        file.lock().refreshing = false;
+        file.changed.notify_waiters();
+    }
+
+    /// Waits for the version that a record lock promised its owner.
+    pub(crate) async fn catch_up(&self, file: &Arc<File>) -> Result<()> {
+        let behind = {
+            let state = file.lock();
+            state.machine.committable().is_none()
+                && state.view.working.version() < state.must_reach
+        };
+        if behind {
+            self.current(&system(), file.ino, true, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// A newer version was announced (row I11, I12).
+    pub(crate) fn announce(&self, file: &Arc<File>, state: &mut State) {
+        self.step_locked(file, state, Event::Moved);
+    }
+}
+
+/// The version to name as here: with bytes wanted only if nothing of it is missing, because a
+/// server leaves out what is here already.
+pub(crate) fn have_ver(working: &WorkingFile, data_max: u32) -> u64 {
+    let whole = data_max == 0 || working.missing(Range::ALL).is_empty();
+    if whole { working.version() } else { 0 }
+}
+
+fn advance_in_place(
+    view: &View,
+    same: &RangeSet,
+    manifest: Manifest,
+    changed: &[Range],
+) -> Result<()> {
+    let (ver, size) = (manifest.ver(), manifest.size());
+    if same.is_empty() {
+        view.working.reset(ver, size)?;
+    } else {
+        view.working.advance(ver, size, changed)?;
+    }
+    *view.manifest() = manifest;
+    Ok(())
+}
+
+impl State {
+    /// The pages of the version so far are those of `ver` too.
+    pub(crate) fn move_pages(&mut self, ver: u64) {
+        if let Pages::Of(_) = self.pages {
+            self.pages = Pages::Of(ver);
+        }
+    }
+}
+
+/// A version to go on with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Its number; 0: any other one is newer.
+    pub(crate) ver: u64,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+}

@@ -1,0 +1,279 @@
+//! Making unsaved work a new version (PROTOCOL 4.2).
+
+use super::Content;
+use super::inode::{File, State};
+use super::plan::{Piece, plan};
+use super::remote::{Wanted, system};
+use super::view::View;
+use crate::cache::Snapshot;
+use crate::client::Client;
+use crate::interrupt;
+use crate::metadata::Key;
+use dfs_core::attr::{Attr, SetAttr, SetTime};
+use dfs_core::extent::{Extent, Source};
+use dfs_core::inode_state::{Event, Held};
+use dfs_core::limits::{INLINE_MAX, STRIPE_UNIT};
+use dfs_core::range::RangeSet;
+use dfs_core::time::Timestamp;
+use dfs_core::{Code, FsError, Result};
+use dfs_proto::{convert, v1};
+use std::sync::Arc;
+
+/// How a commit ends, beside making a version.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    /// No handle is open for writing after it.
+    pub(crate) last_writer: bool,
+    /// The lease goes back with it.
+    pub(crate) release: bool,
+}
+
+/// What one commit is about.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) held: Held,
+    pub(crate) view: Arc<View>,
+    pub(crate) snapshot: Snapshot,
+    /// The content changes; else only attributes do.
+    content: bool,
+    staged: SetAttr,
+    written_at: Option<Timestamp>,
+    /// How the changes travel.
+    pub(crate) pieces: Vec<Piece>,
+    /// Changes that travel in the message, with their bytes.
+    inline: Vec<Extent>,
+}
+
+impl Content {
+    /// Commits what is unsaved and returns when it is durable; at once if nothing is. Calls at the
+    /// same time share a commit. An interrupted caller leaves the commit running.
+    ///
+    /// Errors: why the bytes are still unsaved, or `Io` if they had to be put aside.
+    pub(crate) async fn commit(&self, file: &Arc<File>, last_writer: bool) -> Result<()> {
+        if !file.lock().has_work() {
+            return Ok(());
+        }
+        self.commit_task(file, Ending { last_writer, release: false }).await
+    }
+
+    /// The commit before a lease goes back; gives it back at the same time.
+    pub(crate) async fn commit_for_return(&self, file: &Arc<File>) -> Result<()> {
+        self.commit_task(file, Ending { last_writer: true, release: true }).await
+    }
+
+    /// A commit that nobody waits for; its failure is reported by the next fsync or close.
+    pub(crate) async fn commit_in_background(&self, file: &Arc<File>) {
+        if let Err(error) = self.commit(file, false).await {
+            tracing::warn!(ino = %file.ino, %error, "cannot commit in the background");
+        }
+    }
+
+    async fn commit_task(&self, file: &Arc<File>, ending: Ending) -> Result<()> {
+        let (content, file) = (self.arc(), Arc::clone(file));
+        let task = self.client.runtime.spawn(async move {
+            let _turn = file.commit_queue.lock().await;
+            let result = content.commit_until_clean(&file, ending).await;
+            if let Err(e) = &result {
+                let mut state = file.lock();
+                state.failures += 1;
+                state.failure = Some(e.clone());
+            }
+            result
+        });
+        match interrupt::wait(task).await? {
+            Ok(result) => result,
+            Err(e) => Err(FsError::new(Code::Io, format!("a commit failed: {e}"))),
+        }
+    }
+
+    /// Commits once, or again after the lease was lost and got back.
+    async fn commit_until_clean(&self, file: &Arc<File>, ending: Ending) -> Result<()> {
+        let losses = file.lock().losses;
+        loop {
+            // Unsaved bytes without lease: their rescue is under way.
+            file.wait_until(|s| s.machine.committable().is_some() || !s.machine.is_dirty()).await;
+            let Some(job) = self.prepare(file).await? else {
+                return match file.lock().losses == losses {
+                    true => Ok(()),
+                    false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
+                };
+            };
+            match self.send(file, &job, ending).await {
+                Ok((attr, extents)) => return self.committed(file, &job, &attr, &extents).await,
+                Err(e) if e.code == Code::Fenced => {
+                    self.step(file, Event::Revoked(job.held.fence));
+                }
+                Err(e) => {
+                    let refused = matches!(e.code, Code::NoSpace | Code::QuotaExceeded);
+                    file.lock().unsure |= !refused;
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    /// Takes the snapshot that the commit is about; none if nothing is unsaved.
+    async fn prepare(&self, file: &Arc<File>) -> Result<Option<Job>> {
+        let _gate = file.gate.write().await;
+        let state = file.lock();
+        let Some(held) = state.machine.committable().filter(|_| state.has_work()) else {
+            return Ok(None);
+        };
+        let (view, staged, written_at) =
+            (Arc::clone(&state.view), state.staged, state.written_at);
+        drop(state);
+        let content = view.working.has_work();
+        let snapshot = view.working.dirty_snapshot();
+        let limits = self.client.session.limits();
+        let unit = or(limits.stripe_unit_bytes, STRIPE_UNIT);
+        let inline_max = or(limits.inline_max_bytes.into(), INLINE_MAX);
+        let mut data: RangeSet = snapshot.ranges.iter().copied().collect();
+        snapshot.holes.iter().for_each(|hole| data.remove(*hole));
+        let data: Vec<_> = data.iter().collect();
+        let pieces = plan(&data, &snapshot.holes, unit, inline_max);
+        let mut inline = Vec::new();
+        for piece in &pieces {
+            match piece {
+                Piece::Hole(range) => inline.push(Extent { range: *range, source: Source::Hole }),
+                Piece::Inline(ranges) => {
+                    for range in ranges {
+                        let bytes = view.working.read_dirty(*range)?;
+                        inline.push(Extent { range: *range, source: Source::Inline(bytes) });
+                    }
+                }
+                Piece::Object(_) => {}
+            }
+        }
+        Ok(Some(Job { held, view, snapshot, content, staged, written_at, pieces, inline }))
+    }
+
+    /// Uploads, then commits. Answers the inode after it and what changed.
+    async fn send(
+        &self,
+        file: &Arc<File>,
+        job: &Job,
+        ending: Ending,
+    ) -> Result<(Attr, Vec<Extent>)> {
+        let mut extents = job.inline.clone();
+        let mut upload_ver = 0;
+        if job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_))) {
+            let (ver, objects) = self.upload(file, job).await?;
+            upload_ver = ver;
+            extents.extend(objects);
+        }
+        extents.sort_by_key(|extent| extent.range.start);
+        let mut request = v1::CommitReq {
+            caller: None,
+            ino: file.ino.0,
+            grant: job.held.grant.0,
+            fence: job.held.fence.0,
+            base_ver: job.snapshot.base_ver,
+            upload_ver,
+            min_size: job.snapshot.min_size,
+            size: job.snapshot.size,
+            extents: extents.iter().map(convert::extent_to).collect(),
+            set: Some(convert::set_attr_to(&job.set())),
+            attrs_only: !job.content,
+            last_writer: ending.last_writer,
+            release: ending.release,
+        };
+        let first = self.send_commit(file, request.clone()).await;
+        let reply = match first {
+            Err(e) if e.code == Code::StaleVersion => {
+                request.base_ver = self.own_newer_base(file, job, e).await?;
+                self.send_commit(file, request).await?
+            }
+            other => other?,
+        };
+        file.lock().uploading = None;
+        Ok((convert::need_attr(reply.attr)?, extents))
+    }
+
+    async fn send_commit(&self, file: &File, request: v1::CommitReq) -> Result<v1::CommitRep> {
+        let asked = self.client.metadata.asked();
+        let apply = move |client: &Client, reply: &v1::CommitRep| {
+            let attr = convert::need_attr(reply.attr.clone())?;
+            client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
+            Ok(())
+        };
+        self.client.change(&system(), vec![Key::Attr(file.ino)], request, apply).await
+    }
+
+    /// The base moved although the lease is ours. That is our own doing if an earlier commit has no
+    /// known outcome: the same changes are valid on the version it made. Else somebody broke the
+    /// rules (row I12).
+    async fn own_newer_base(&self, file: &Arc<File>, job: &Job, error: FsError) -> Result<u64> {
+        if !file.lock().unsure {
+            let text = format!("the base of inode {} moved under its lease: {error}", file.ino);
+            return Err(FsError::new(Code::Fenced, text));
+        }
+        let wanted =
+            Wanted { have_ver: job.snapshot.base_ver, data_max: 0, from: 0, opened: true };
+        Ok(self.get_content(&system(), file.ino, wanted).await?.attr.content_ver)
+    }
+
+    /// Takes the new version over.
+    async fn committed(
+        &self,
+        file: &Arc<File>,
+        job: &Job,
+        attr: &Attr,
+        extents: &[Extent],
+    ) -> Result<()> {
+        let _gate = file.gate.write().await;
+        let (view, ver) = (&job.view, attr.content_ver);
+        if job.content {
+            if let Err(error) = view.working.committed(&job.snapshot, ver) {
+                tracing::warn!(ino = %file.ino, %error, "cannot note a commit on disk");
+            }
+            let mut manifest = view.manifest();
+            if manifest.ver() != job.snapshot.base_ver {
+                *manifest = super::manifest::Manifest::new(ver, 0);
+            }
+            manifest.commit(ver, job.snapshot.min_size, job.snapshot.size, extents);
+        }
+        let mut state = file.lock();
+        state.unsure = false;
+        if job.content {
+            state.move_pages(ver);
+        }
+        state.unstage(job);
+        let clean = !state.view.working.has_work()
+            && state.staged.is_empty()
+            && state.written_at.is_none();
+        self.step_locked(file, &mut state, Event::Committed { clean });
+        Ok(())
+    }
+}
+
+impl Job {
+    /// Attribute changes of the commit: a time set explicitly wins over that of the last write.
+    fn set(&self) -> SetAttr {
+        SetAttr { mtime: self.staged.mtime.or(self.written_at.map(SetTime::To)), ..self.staged }
+    }
+}
+
+impl State {
+    /// Forgets what the job has committed; what was staged since stays.
+    fn unstage(&mut self, job: &Job) {
+        fn unless_newer<T: PartialEq + Copy>(now: &mut Option<T>, then: Option<T>) {
+            if *now == then {
+                *now = None;
+            }
+        }
+        let (now, then) = (&mut self.staged, &job.staged);
+        unless_newer(&mut now.mode, then.mode);
+        unless_newer(&mut now.uid, then.uid);
+        unless_newer(&mut now.gid, then.gid);
+        unless_newer(&mut now.atime, then.atime);
+        unless_newer(&mut now.mtime, then.mtime);
+        unless_newer(&mut self.written_at, job.written_at);
+        // A write since then says so again at its own commit.
+        now.drop_suid &= self.written_at.is_some();
+    }
+}
+
+/// `told`, or the default of a server that told nothing.
+fn or(told: u64, default: u64) -> u64 {
+    if told == 0 { default } else { told }
+}

@@ -1,0 +1,150 @@
+//! Open files.
+
+use super::inode::File;
+use super::view::View;
+use crate::vfs::OpenFlags;
+use dfs_core::access::Credentials;
+use dfs_core::{Code, FsError, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Smallest step of reading ahead.
+const AHEAD_MIN: u64 = 256 * 1024;
+/// Largest distance that is read ahead.
+pub(crate) const AHEAD_MAX: u64 = 8 * 1024 * 1024;
+
+/// One open file.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// The file.
+    pub(crate) file: Arc<File>,
+    /// How it was opened.
+    pub(crate) flags: OpenFlags,
+    /// Who opened it.
+    pub(crate) who: Credentials,
+    /// The version a handle with `reads=snapshot` stays on.
+    pub(crate) snapshot: Option<Arc<View>>,
+    /// `State.losses` and `State.lock_losses` at open: a later loss fails the handle.
+    born: (u64, u64),
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    /// Failures of the file this handle has reported.
+    reported: u64,
+    /// Where a sequential reader goes on, and how far ahead of it is read.
+    next: u64,
+    window: u64,
+}
+
+impl Handle {
+    /// A handle on `file`, which counts it as open already.
+    pub(crate) fn new(
+        file: Arc<File>,
+        flags: OpenFlags,
+        who: Credentials,
+        snapshot: Option<Arc<View>>,
+    ) -> Handle {
+        let state = file.lock();
+        let born = (state.losses, state.lock_losses);
+        let recent = Recent { reported: state.failures, ..Recent::default() };
+        drop(state);
+        Handle { file, flags, who, snapshot, born, recent: Mutex::new(recent) }
+    }
+
+    /// What this handle reads.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.snapshot.clone().unwrap_or_else(|| self.file.view())
+    }
+
+    /// Fails with `Io` for good if record locks of the owner were lost (PROTOCOL 2.3 step 7), or if
+    /// this handle wrote bytes that had to be put aside (9.4).
+    pub(crate) fn usable(&self, to_write: bool) -> Result<()> {
+        let state = self.file.lock();
+        let ino = self.file.ino;
+        if state.lock_losses > self.born.1 {
+            return Err(FsError::new(Code::Io, format!("record locks of inode {ino} were lost")));
+        }
+        if to_write && state.losses > self.born.0 {
+            let text = format!("unsaved bytes of inode {ino} are in the recovery area");
+            return Err(FsError::new(Code::Io, text));
+        }
+        Ok(())
+    }
+
+    /// A failed commit that this handle has not reported yet. Each handle hears of it once, as
+    /// fsync(2) has it.
+    pub(crate) fn unreported(&self) -> Result<()> {
+        let state = self.file.lock();
+        let mut recent = self.recent();
+        if recent.reported == state.failures {
+            return Ok(());
+        }
+        recent.reported = state.failures;
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// This handle has heard of every failure so far.
+    pub(crate) fn reported(&self) {
+        let failures = self.file.lock().failures;
+        self.recent().reported = failures;
+    }
+
+    /// How far to read ahead after a read from `off` to `end`: nothing unless the reader is
+    /// sequential; doubled with every step.
+    pub(crate) fn ahead(&self, off: u64, end: u64) -> u64 {
+        let mut recent = self.recent();
+        recent.window = match recent.next == off && off != end {
+            true => (recent.window * 2).clamp(AHEAD_MIN, AHEAD_MAX),
+            false => 0,
+        };
+        recent.next = end;
+        recent.window
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All open files by number. Numbers are not used again.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    open: Mutex<HashMap<u64, Arc<Handle>>>,
+    last: AtomicU64,
+}
+
+impl Table {
+    /// Adds a handle; answers its number.
+    pub(crate) fn add(&self, handle: Handle) -> u64 {
+        let fh = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(fh, Arc::new(handle));
+        fh
+    }
+
+    /// The handle; `BadHandle` if there is none.
+    pub(crate) fn get(&self, fh: u64) -> Result<Arc<Handle>> {
+        let handle = self.lock().get(&fh).cloned();
+        handle.ok_or_else(|| FsError::new(Code::BadHandle, format!("handle {fh} is not open")))
+    }
+
+    /// Takes a handle out; `BadHandle` if there is none.
+    pub(crate) fn remove(&self, fh: u64) -> Result<Arc<Handle>> {
+        let handle = self.lock().remove(&fh);
+        handle.ok_or_else(|| FsError::new(Code::BadHandle, format!("handle {fh} is not open")))
+    }
+
+    /// The versions that open handles stay on.
+    pub(crate) fn snapshots(&self) -> Vec<Arc<View>> {
+        self.lock().values().filter_map(|handle| handle.snapshot.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Handle>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

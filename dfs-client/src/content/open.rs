@@ -1,0 +1,342 @@
+//! Opening and closing files (PROTOCOL 4.1, 4.3).
+
+use super::Content;
+use super::handle::Handle;
+use super::inode::{File, Pages};
+use super::lease::Ask;
+use super::view::View;
+use crate::config::{RdwrLease, Reads};
+use crate::vfs::{OpenFlags, Opened};
+use dfs_core::access::Credentials;
+use dfs_core::attr::{Attr, Kind};
+use dfs_core::inode_state::{Effect, Event, Held};
+use dfs_core::limits::REPLY_DATA_MAX;
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, Ino, Result};
+use std::sync::Arc;
+
+impl Content {
+    /// Opens a file at its current version; for writing with the lease as the flags ask for it.
+    ///
+    /// Errors: `ReadOnly`; `IsDirectory`; those of waiting for the lease (`WouldBlock`, `Busy`,
+    /// `Interrupted`); `AccessDenied` from the server.
+    pub async fn open(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        if flags.write && self.client.config.read_only {
+            return Err(FsError::from(Code::ReadOnly));
+        }
+        self.client.session.gate().await?;
+        let known = self.known(ino)?;
+        let is_known = known.is_some();
+        let file = match known {
+            Some(file) => file,
+            None => self.current(who, ino, false, data_max(flags)).await?,
+        };
+        let counted = Counted::new(self, &file, flags)?;
+        if flags.write {
+            self.open_to_write(&file, who, flags).await?;
+        }
+        if flags.read && is_known {
+            self.current(who, ino, false, data_max(flags)).await?;
+        }
+        if flags.read && self.client.config.rwlock {
+            let ask = ask(who, flags);
+            self.read_lease(&file, &ask).await?;
+        }
+        let snapshot = self.snapshot(&file, flags).await?;
+        Ok(self.opened(counted, who, flags, snapshot))
+    }
+
+    /// Opens a file that the server just created for us, with its lease if it gave one.
+    pub(crate) async fn open_created(
+        &self,
+        who: &Credentials,
+        attr: &Attr,
+        grant: Option<Held>,
+        flags: OpenFlags,
+    ) -> Result<Opened> {
+        let file = self.file(attr.ino, attr.content_ver, attr.size)?;
+        file.lock().pages = Pages::Of(attr.content_ver);
+        let counted = Counted::new(self, &file, flags)?;
+        if let Some(held) = grant {
+            self.own(&file, who, held)?;
+            // Nobody else can have asked for the lease of a file that did not exist.
+            file.lock().machine.step(self.now(), Event::Wanted);
+            self.step(&file, Event::Granted(held));
+        } else if flags.write {
+            self.open_to_write(&file, who, OpenFlags { truncate: false, ..flags }).await?;
+        }
+        Ok(self.opened(counted, who, flags, None))
+    }
+
+    /// The file, if it is here or its attributes are: no question is needed before the lease.
+    fn known(&self, ino: Ino) -> Result<Option<Arc<File>>> {
+        if let Some(attr) = self.client.metadata.attr(ino) {
+            if attr.kind != Kind::File {
+                let code = if attr.kind == Kind::Directory { Code::IsDirectory } else { Code::NoDevice };
+                return Err(FsError::new(code, format!("inode {ino} is not a file")));
+            }
+            return self.file(ino, attr.content_ver, attr.size).map(Some);
+        }
+        Ok(self.find(ino))
+    }
+
+    async fn open_to_write(
+        &self,
+        file: &Arc<File>,
+        who: &Credentials,
+        flags: OpenFlags,
+    ) -> Result<()> {
+        let ask = ask(who, flags);
+        let lazy = flags.read && !flags.truncate && !flags.append;
+        if lazy && self.client.config.rdwr_lease == RdwrLease::Try {
+            let attempt = Ask { nonblock: true, ..ask };
+            return match self.lease(file, &attempt).await {
+                Err(e) if e.code == Code::WouldBlock => Ok(()),
+                other => other,
+            };
+        }
+        if flags.truncate {
+            let kill_suid = !who.is_root();
+            return self.reshape(file, &ask, kill_suid, |working| working.truncate(0)).await;
+        }
+        self.lease(file, &ask).await
+    }
+
+    /// The version a reader stays on under `reads=snapshot`, with all its extents: the server tells
+    /// those of the current version only.
+    async fn snapshot(&self, file: &Arc<File>, flags: OpenFlags) -> Result<Option<Arc<View>>> {
+        if self.client.config.reads != Reads::Snapshot || flags.write {
+            return Ok(None);
+        }
+        loop {
+            let view = file.view();
+            self.know_extents(file, &view, Range::ALL).await?;
+            let _gate = file.gate.read().await;
+            let mut state = file.lock();
+            let whole = view.manifest().unknown(Range::ALL).is_none();
+            if whole && Arc::ptr_eq(&view, &state.view) {
+                state.snapshots += 1;
+                if let Some(handles) = state.pins.get_mut(&view.working.version()) {
+                    *handles += 1;
+                }
+                return Ok(Some(view));
+            }
+        }
+    }
+
+    fn opened(
+        &self,
+        counted: Counted<'_>,
+        who: &Credentials,
+        flags: OpenFlags,
+        snapshot: Option<Arc<View>>,
+    ) -> Opened {
+        let file = counted.keep();
+        let direct_io = flags.append || flags.direct || snapshot.is_some();
+        let keep_cache = {
+            let mut state = file.lock();
+            let ver = state.view.working.version();
+            let keep = state.pages == Pages::Of(ver);
+            if !direct_io {
+                // Without leave to keep them the kernel drops its pages now.
+                state.pages = Pages::Of(ver);
+            }
+            keep && !direct_io
+        };
+        if file.lock().machine.committable().is_none() {
+            self.keep_promise(&file);
+        }
+        let handle = Handle::new(file, flags, who.clone(), snapshot);
+        let fh = self.handles.add(handle);
+        Opened { fh, keep_cache, direct_io, no_flush: !flags.write }
+    }
+
+    /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no
+    /// promise.
+    pub(crate) fn keep_promise(&self, file: &Arc<File>) {
+        if self.client.metadata.attr(file.ino).is_none() {
+            self.client.open_hold(file.ino);
+            self.carry_out(file, Effect::Advance);
+        }
+    }
+
+    /// close(2): commits, and tells what became of everything written.
+    ///
+    /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
+    /// that no call has reported yet.
+    pub async fn flush(&self, fh: u64) -> Result<()> {
+        self.settle(fh, true).await
+    }
+
+    /// fsync(2): returns when everything written is durable at the servers. Errors as
+    /// [`flush`](Content::flush).
+    pub async fn fsync(&self, fh: u64) -> Result<()> {
+        self.settle(fh, false).await
+    }
+
+    async fn settle(&self, fh: u64, closing: bool) -> Result<()> {
+        let handle = self.handles.get(fh)?;
+        if !handle.flags.write && !handle.file.lock().has_work() {
+            return Ok(());
+        }
+        let last_writer = closing && handle.flags.write && handle.file.lock().machine.writers() == 1;
+        if let Err(error) = self.commit(&handle.file, last_writer).await {
+            if error.code != Code::Interrupted {
+                handle.reported();
+            }
+            return Err(error);
+        }
+        handle.usable(handle.flags.write)?;
+        handle.unreported()
+    }
+
+    /// The last reference to a handle is gone. What mapped pages brought after the last close is
+    /// committed in the background.
+    pub fn release(&self, fh: u64) -> Result<()> {
+        let handle = self.handles.remove(fh)?;
+        let file = Arc::clone(&handle.file);
+        if let Some(view) = &handle.snapshot {
+            self.unpin(&file, view);
+        }
+        let flags = handle.flags;
+        drop(handle);
+        self.uncount(&file, flags);
+        let idle = file.lock().open == 0;
+        if file.lock().has_work() || idle {
+            let content = self.arc();
+            self.client.runtime.spawn(async move { content.closed(&file).await });
+        }
+        Ok(())
+    }
+
+    fn unpin(&self, file: &File, view: &Arc<View>) {
+        let ver = view.working.version();
+        let mut state = file.lock();
+        if Arc::ptr_eq(view, &state.view) {
+            state.snapshots = state.snapshots.saturating_sub(1);
+        }
+        if let Some(handles) = state.pins.get_mut(&ver) {
+            *handles -= 1;
+            if *handles == 0 {
+                state.pins.remove(&ver);
+                self.client.unpin(file.ino, ver);
+            }
+        }
+    }
+
+    fn uncount(&self, file: &Arc<File>, flags: OpenFlags) {
+        let mut state = file.lock();
+        state.open -= 1;
+        state.appenders -= u32::from(flags.append && flags.write);
+        state.set_pace();
+        let last = state.open == 0;
+        if flags.write {
+            self.step_locked(file, &mut state, Event::WriterClosed);
+        }
+        drop(state);
+        if flags.read && self.client.config.rwlock {
+            self.step_reader(file, Event::WriterClosed);
+        }
+        if last {
+            self.cache.set_open(file.ino, false);
+        }
+    }
+
+    /// After a close: commits what is left, and lets an inode without names go.
+    async fn closed(&self, file: &Arc<File>) {
+        if file.lock().open == 0 && self.is_orphan(file.ino).await && file.lock().open == 0 {
+            self.bury(file).await;
+            return;
+        }
+        self.commit_in_background(file).await;
+    }
+
+    async fn is_orphan(&self, ino: Ino) -> bool {
+        match self.client.attr(ino).await {
+            Ok(attr) => attr.nlink == 0,
+            Err(error) => matches!(error.code, Code::NotFound | Code::Stale),
+        }
+    }
+
+    /// Forgets an inode that nobody can open any more, unsaved bytes included.
+    async fn bury(&self, file: &Arc<File>) {
+        let held = file.lock().machine.committable();
+        self.files().known.remove(&file.ino);
+        if let Err(error) = self.cache.remove(file.ino) {
+            tracing::warn!(ino = %file.ino, %error, "cannot remove a deleted file from the cache");
+        }
+        if let Some(held) = held {
+            self.disown(file.ino, held.grant, held.fence).await;
+        }
+        self.client.orphan_done(file.ino);
+    }
+}
+
+fn ask(who: &Credentials, flags: OpenFlags) -> Ask {
+    Ask {
+        who: who.clone(),
+        nonblock: flags.nonblock,
+        append: flags.append,
+        opened: false,
+        with_data: flags.read && !flags.truncate,
+    }
+}
+
+fn data_max(flags: OpenFlags) -> u32 {
+    if flags.read && !flags.truncate { REPLY_DATA_MAX } else { 0 }
+}
+
+/// A file that is counted as open; not any more when dropped, unless it was kept.
+struct Counted<'a> {
+    content: &'a Content,
+    file: Option<Arc<File>>,
+    flags: OpenFlags,
+}
+
+impl<'a> Counted<'a> {
+    fn new(content: &'a Content, file: &Arc<File>, flags: OpenFlags) -> Result<Counted<'a>> {
+        if file.lock().open == 0 {
+            content.reattach(file)?;
+        }
+        let mut state = file.lock();
+        state.open += 1;
+        state.appenders += u32::from(flags.append && flags.write);
+        state.set_pace();
+        if flags.write {
+            content.step_locked(file, &mut state, Event::WriterOpened);
+        }
+        drop(state);
+        if flags.read && content.client.config.rwlock {
+            content.step_reader(file, Event::WriterOpened);
+        }
+        Ok(Counted { content, file: Some(Arc::clone(file)), flags })
+    }
+
+    fn keep(mut self) -> Arc<File> {
+        self.file.take().expect("it is kept once")
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.content.uncount(&file, self.flags);
+        }
+    }
+}
+
+impl Content {
+    /// The cache may have given a file without open handle up: goes on with an empty one then.
+    fn reattach(&self, file: &Arc<File>) -> Result<()> {
+        let view = file.view();
+        let (ver, size) = (view.working.version(), view.working.size());
+        let working = self.cache.open_file(file.ino, ver, size)?;
+        self.cache.set_open(file.ino, true);
+        let mut state = file.lock();
+        if Arc::ptr_eq(&state.view, &view) && !Arc::ptr_eq(&view.working, &working) {
+            let manifest = view.manifest().clone();
+            state.view = View::new(working, manifest);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What the content layer asks of the servers, in the words of the core.
+
+use super::Content;
+use super::manifest::Manifest;
+use dfs_core::access::Credentials;
+use dfs_core::attr::Attr;
+use dfs_core::extent::Extent;
+use dfs_core::inode_state::Held;
+use dfs_core::range::Range;
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result};
+use dfs_proto::{convert, v1};
+use std::time::Duration;
+
+/// What the server said about a file's content at one moment.
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// Attributes; version and size are those of the content.
+    pub(crate) attr: Attr,
+    /// Extents of a part; none if the version asked about is current.
+    pub(crate) page: Option<(Range, Vec<Extent>)>,
+    /// The whole content.
+    pub(crate) data: Option<bytes::Bytes>,
+}
+
+/// What a reader wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Version that is here already, so that nothing is sent if it is current. 0: none.
+    pub(crate) have_ver: u64,
+    /// Send the bytes of a file up to this size.
+    pub(crate) data_max: u32,
+    /// Extents from this offset on.
+    pub(crate) from: u64,
+    /// Permission was checked at open.
+    pub(crate) opened: bool,
+}
+
+impl Update {
+    /// The extents in the reply, as a manifest.
+    pub(crate) fn manifest(&self) -> Manifest {
+        let mut manifest = Manifest::new(self.attr.content_ver, self.attr.size);
+        if let Some((part, extents)) = &self.page {
+            manifest.learn(*part, extents.clone());
+        }
+        manifest
+    }
+
+    fn from_wire(reply: v1::ContentRep, from: u64, kept: Attr) -> Result<Update> {
+        let mut attr = convert::need_attr(reply.attr)?;
+        let page = match reply.manifest {
+            None => None,
+            Some(manifest) => {
+                // The extents are of this version, whatever else changed since.
+                (attr.content_ver, attr.size) = (manifest.ver, manifest.size);
+                let extents = convert::extents_from(manifest.extents)?;
+                let end = match (manifest.more, extents.last()) {
+                    (true, Some(last)) => last.range.end,
+                    _ => u64::MAX,
+                };
+                Some((Range::new(from, end), extents))
+            }
+        };
+        if page.is_none() && kept.content_ver == attr.content_ver {
+            attr = kept;
+        }
+        Ok(Update { attr, page, data: reply.data })
+    }
+}
+
+/// Calls that need no permission check: the lease or the handle is proof.
+pub(crate) fn system() -> Credentials {
+    Credentials::root()
+}
+
+impl Content {
+    /// Asks for the current content.
+    pub(crate) async fn get_content(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        wanted: Wanted,
+    ) -> Result<Update> {
+        let asked = self.client.metadata.asked();
+        let request = v1::GetContentReq {
+            caller: None,
+            ino: ino.0,
+            have_ver: wanted.have_ver,
+            data_max_bytes: wanted.data_max,
+            range: (wanted.from > 0).then_some(v1::Range { off: wanted.from, len: 0 }),
+            opened: wanted.opened,
+        };
+        let reply = self.client.call(who, request).await?;
+        let attr = convert::need_attr(reply.attr.clone())?;
+        let mark = reply.mark.unwrap_or_default();
+        let kept = self.client.metadata.store_attr(asked, &mark, attr);
+        Update::from_wire(reply, wanted.from, kept)
+    }
+
+    /// Asks for a lease; the reply says what it is on.
+    pub(crate) async fn acquire(
+        &self,
+        who: &Credentials,
+        request: v1::AcquireReq,
+    ) -> Result<(Held, Update)> {
+        let asked = self.client.metadata.asked();
+        let reply = self.client.call(who, request).await?;
+        self.granted(asked, reply)
+    }
+
+    /// Asks for a lost lease on the same base.
+    pub(crate) async fn ask_rescue(
+        &self,
+        ino: Ino,
+        base_ver: u64,
+        fence: Fence,
+    ) -> Result<(Held, Update)> {
+        let asked = self.client.metadata.asked();
+        let request = v1::RescueReq { caller: None, ino: ino.0, base_ver, fence: fence.0 };
+        let reply = self.client.call(&system(), request).await?;
+        self.granted(asked, reply)
+    }
+
+    fn granted(
+        &self,
+        asked: crate::metadata::Asked,
+        reply: v1::AcquireRep,
+    ) -> Result<(Held, Update)> {
+        let grant = reply.grant.ok_or_else(|| missing("a grant"))?;
+        let content = reply.content.ok_or_else(|| missing("content"))?;
+        let attr = convert::need_attr(content.attr.clone())?;
+        let mark = content.mark.unwrap_or_default();
+        let kept = self.client.metadata.store_attr(asked, &mark, attr);
+        Ok((held(&grant), Update::from_wire(content, 0, kept)?))
+    }
+
+    /// Gives a grant back that is not held any more; that it is gone already is fine.
+    pub(crate) async fn disown(&self, ino: Ino, grant: GrantId, fence: Fence) {
+        let request =
+            v1::ReleaseReq { caller: None, ino: ino.0, grant: grant.0, fence: fence.0 };
+        match self.client.call(&system(), request).await {
+            Ok(_) => {}
+            Err(e) if e.code == Code::Fenced => {}
+            // The server takes it by force in the end.
+            Err(error) => tracing::warn!(%ino, %grant, %error, "cannot give a grant back"),
+        }
+    }
+}
+
+/// The core's view of a grant.
+pub(crate) fn held(grant: &v1::Grant) -> Held {
+    Held {
+        grant: GrantId(grant.id),
+        fence: Fence(grant.fence),
+        hold: Duration::from_millis(grant.min_hold_ms.into()),
+    }
+}
+
+fn missing(what: &str) -> FsError {
+    FsError::new(Code::Invalid, format!("reply without {what}"))
+}

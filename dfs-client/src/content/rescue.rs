@@ -1,0 +1,138 @@
+//! Unsaved bytes whose lease is gone: asking for it again, else putting them aside (PROTOCOL 2.3,
+//! 2.4).
+
+use super::Content;
+use super::advance::Target;
+use super::inode::File;
+use super::remote::system;
+use crate::cache::Unsaved;
+use crate::recovered::Meta;
+use dfs_core::inode_state::Event;
+use dfs_core::{Code, Fence, FsError, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause before the server is asked again, or the recovery area is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Content {
+    /// Takes up the unsaved work of an earlier life, before anything is served: each file waits in
+    /// the background for the answer whether its base is still current. Then it is committed, else
+    /// put aside.
+    pub fn recover(&self) -> Result<()> {
+        for work in self.cache.unsaved()? {
+            let (ino, fence) = (work.header.ino, work.header.owner.fence);
+            let Some(working) = self.cache.get(ino)? else { continue };
+            tracing::info!(%ino, "taking up unsaved work of an earlier start");
+            let file = Arc::new(File::new(working, Some(fence)));
+            self.files().known.insert(ino, Arc::clone(&file));
+            let content = self.arc();
+            self.client.runtime.spawn(async move {
+                if let Err(error) = content.recover_one(&file, &work).await {
+                    tracing::error!(%ino, %error, "cannot take up unsaved work");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn recover_one(&self, file: &Arc<File>, work: &Unsaved) -> Result<()> {
+        if work.same_boot {
+            self.rescue(file, work.header.owner.fence).await;
+            return self.commit(file, true).await;
+        }
+        // Bytes that were never flushed may be zero now: only people can tell.
+        file.lock().loss_reason = "the machine stopped before the work was committed";
+        self.step(file, Event::RescueRefused);
+        Ok(())
+    }
+
+    /// Asks for the lost lease on the same base (rows I9, I10); the server's refusal puts the bytes
+    /// aside. Asks until it gets an answer.
+    pub(crate) async fn rescue(&self, file: &Arc<File>, fence: Fence) {
+        loop {
+            if !file.lock().machine.in_transit() {
+                return;
+            }
+            let base_ver = file.view().working.version();
+            match self.ask_rescue(file.ino, base_ver, fence).await {
+                Ok((held, _)) => {
+                    if let Err(error) = self.own(file, &system(), held) {
+                        tracing::warn!(ino = %file.ino, %error, "cannot note the new lease");
+                    }
+                    tracing::info!(ino = %file.ino, "unsaved work is rescued");
+                    self.step(file, Event::Rescued(held));
+                    return;
+                }
+                Err(error) if is_refusal(&error) => {
+                    tracing::warn!(ino = %file.ino, %error, "unsaved work cannot be committed");
+                    self.step(file, Event::RescueRefused);
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(ino = %file.ino, %error, "cannot ask for a lost lease");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Puts the unsaved bytes into the recovery area and goes on with the newest version. While the
+    /// area is full they stay in the cache, and their handles fail all the same.
+    pub(crate) async fn save_aside(&self, file: &Arc<File>) {
+        loop {
+            match self.try_save_aside(file).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::error!(ino = %file.ino, %error, "cannot put unsaved work aside");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        self.client.kernel.forget_pages(file.ino, 0);
+        self.client.kernel.forget_attr(file.ino);
+    }
+
+    async fn try_save_aside(&self, file: &Arc<File>) -> Result<()> {
+        // Without an answer the old version will do: the next reader learns of the newest.
+        let target = self.newest(file).await;
+        let _gate = file.gate.write().await;
+        let view = file.view();
+        let Some(work) = view.working.unsaved() else { return Ok(()) };
+        let meta = Meta {
+            path: work.header.owner.path,
+            uid: work.header.owner.uid,
+            reason: file.lock().loss_reason.to_owned(),
+            time: self.client.clock.wall(),
+        };
+        let entry = self.recovered.save(&view.working, meta, target.ver, target.size)?;
+        *view.manifest() = super::manifest::Manifest::new(target.ver, target.size);
+        self.files().conflicts.insert(file.ino, entry.name);
+        Ok(())
+    }
+
+    async fn newest(&self, file: &File) -> Target {
+        match self.client.attr(file.ino).await {
+            Ok(attr) => Target { ver: attr.content_ver, size: attr.size },
+            Err(error) => {
+                tracing::debug!(ino = %file.ino, %error, "no newer version is known");
+                Target { ver: 0, size: 0 }
+            }
+        }
+    }
+}
+
+/// Whether the server has decided.
+fn is_refusal(error: &FsError) -> bool {
+    matches!(
+        error.code,
+        Code::Fenced
+            | Code::StaleVersion
+            | Code::NotFound
+            | Code::Stale
+            | Code::WouldBlock
+            | Code::Busy
+            | Code::Invalid
+            | Code::IsDirectory
+    )
+}

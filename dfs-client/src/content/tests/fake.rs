@@ -1,0 +1,370 @@
+//! A server that keeps file content in memory, for one client.
+
+use crate::content::manifest::Manifest;
+use dfs_core::attr::{Attr, Kind};
+use dfs_core::extent::Source;
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::call::Reply;
+use dfs_proto::v1::coherence_server::Coherence;
+use dfs_proto::v1::file_store_server::FileStore;
+use dfs_proto::v1::session_server::Session;
+use dfs_proto::v1::*;
+use dfs_proto::{convert, v1};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+/// A file at the server.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) manifest: Manifest,
+    pub(super) attr_ver: u64,
+    pub(super) mtime: v1::Timestamp,
+    pub(super) mode: u32,
+    /// Grant and fence are one number.
+    pub(super) held: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) files: BTreeMap<u64, Stored>,
+    pub(super) objects: HashMap<(u64, u64, u32), Vec<u8>>,
+    next: u64,
+    /// Refuse commits with this.
+    pub(super) refuse: Option<Code>,
+    /// The lease is somebody else's.
+    pub(super) taken: bool,
+    /// What every commit said.
+    pub(super) commits: Vec<CommitReq>,
+    pub(super) releases: usize,
+}
+
+/// Shared by the services and the test.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fake(Arc<Mutex<Store>>);
+
+impl Store {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Puts a version there as another client would.
+    pub(super) fn put(&mut self, ino: u64, bytes: &[u8]) {
+        let (ver, size) = (self.number(), bytes.len() as u64);
+        let name = dfs_core::extent::ObjectName { ino: Ino(ino), born: ver, n: 0 };
+        let mut manifest = Manifest::all_holes(ver, size);
+        if size > 0 {
+            self.objects.insert((ino, ver, 0), bytes.to_vec());
+            let range = Range::new(0, size);
+            let extent = dfs_core::extent::Extent { range, source: Source::Object(name, 0) };
+            manifest.learn(range, vec![extent]);
+        }
+        let held = self.files.get(&ino).and_then(|file| file.held);
+        let stored =
+            Stored { manifest, attr_ver: ver, mtime: Default::default(), mode: 0o644, held };
+        self.files.insert(ino, stored);
+    }
+
+    /// The committed bytes.
+    pub(super) fn bytes(&self, ino: u64) -> Vec<u8> {
+        let manifest = &self.files[&ino].manifest;
+        let mut bytes = Vec::new();
+        for extent in manifest.sources(Range::new(0, manifest.size())) {
+            let len = extent.range.len() as usize;
+            match extent.source {
+                Source::Hole => bytes.resize(bytes.len() + len, 0),
+                Source::Inline(part) => bytes.extend(part),
+                Source::Object(name, off) => {
+                    let object = &self.objects[&(name.ino.0, name.born, name.n)];
+                    bytes.extend(&object[off as usize..off as usize + len]);
+                }
+            }
+        }
+        bytes
+    }
+
+    pub(super) fn attr(&self, ino: u64) -> Attr {
+        let file = &self.files[&ino];
+        let mtime = convert::time_from(Some(file.mtime)).unwrap();
+        Attr {
+            ino: Ino(ino),
+            kind: Kind::File,
+            mode: file.mode,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            rdev: 0,
+            size: file.manifest.size(),
+            blocks: 0,
+            atime: mtime,
+            mtime,
+            ctime: mtime,
+            btime: mtime,
+            attr_ver: file.attr_ver,
+            content_ver: file.manifest.ver(),
+            has_xattrs: false,
+            link_target: Vec::new(),
+            dir_ver: 0,
+            parent: Ino(0),
+        }
+    }
+
+    pub(super) fn mark(&mut self) -> Mark {
+        Mark { as_of: self.number(), promised_attr: true, promised_dir: false }
+    }
+
+    fn content(&mut self, ino: u64, have: u64, max: u32, from: u64) -> Result<ContentRep> {
+        if !self.files.contains_key(&ino) {
+            return Err(FsError::from(Code::NotFound));
+        }
+        let mut reply = ContentRep {
+            mark: Some(self.mark()),
+            attr: Some(convert::attr_to(&self.attr(ino))),
+            ..Default::default()
+        };
+        let manifest = &self.files[&ino].manifest;
+        if manifest.ver() != have {
+            let sources = manifest.sources(Range::new(from.min(manifest.size()), manifest.size()));
+            let stored = sources.iter().filter(|extent| extent.source != Source::Hole);
+            reply.manifest = Some(v1::Manifest {
+                ver: manifest.ver(),
+                size: manifest.size(),
+                unit: 4 << 20,
+                extents: stored.map(convert::extent_to).collect(),
+                more: false,
+            });
+            if manifest.size() <= u64::from(max) {
+                reply.data = Some(self.bytes(ino).into());
+            }
+        }
+        Ok(reply)
+    }
+
+    pub(super) fn grant(&mut self, ino: u64) -> Grant {
+        let n = self.number();
+        self.files.get_mut(&ino).unwrap().held = Some(n);
+        Grant { id: n, fence: n, min_hold_ms: 5000, range: None, write: true }
+    }
+
+    fn acquire(&mut self, r: &AcquireReq) -> Result<AcquireRep> {
+        if self.taken {
+            return Err(FsError::from(if r.nonblock { Code::WouldBlock } else { Code::Busy }));
+        }
+        let content = self.content(r.ino, r.have_ver, r.data_max_bytes, 0)?;
+        let grant = self.grant(r.ino);
+        Ok(AcquireRep { grant: Some(grant), content: Some(content), ..Default::default() })
+    }
+
+    fn rescue(&mut self, r: &RescueReq) -> Result<AcquireRep> {
+        let content = self.content(r.ino, 0, 0, 0)?;
+        if self.taken || self.files[&r.ino].manifest.ver() != r.base_ver {
+            return Err(FsError::from(Code::Fenced));
+        }
+        let grant = self.grant(r.ino);
+        Ok(AcquireRep { grant: Some(grant), content: Some(content), ..Default::default() })
+    }
+
+    fn check(&self, ino: u64, fence: u64) -> Result<()> {
+        let held = self.files.get(&ino).and_then(|file| file.held);
+        if held == Some(fence) { Ok(()) } else { Err(FsError::from(Code::Fenced)) }
+    }
+
+    fn commit(&mut self, r: &CommitReq) -> Result<CommitRep> {
+        self.commits.push(r.clone());
+        self.check(r.ino, r.fence)?;
+        if let Some(code) = self.refuse {
+            return Err(FsError::from(code));
+        }
+        let ver = self.number();
+        let extents = convert::extents_from(r.extents.clone())?;
+        for extent in &extents {
+            if let Source::Object(name, off) = extent.source {
+                let object = &self.objects[&(name.ino.0, name.born, name.n)];
+                assert!(off + extent.range.len() <= object.len() as u64);
+            }
+        }
+        let file = self.files.get_mut(&r.ino).unwrap();
+        if file.manifest.ver() != r.base_ver {
+            return Err(FsError::from(Code::StaleVersion));
+        }
+        if !r.attrs_only {
+            assert!(r.min_size <= file.manifest.size());
+            file.manifest.commit(ver, r.min_size, r.size, &extents);
+        }
+        file.attr_ver += 1;
+        let set = convert::set_attr_from(r.set)?;
+        file.mode = set.mode.unwrap_or(file.mode);
+        if let Some(dfs_core::attr::SetTime::To(t)) = set.mtime {
+            file.mtime = convert::time_to(t);
+        }
+        if r.release {
+            file.held = None;
+        }
+        self.commit_rep(r.ino)
+    }
+
+    fn clone_range(&mut self, r: &CloneReq) -> Result<CommitRep> {
+        self.check(r.dst, r.fence)?;
+        let part = self.bytes(r.src)[r.src_off as usize..(r.src_off + r.len) as usize].to_vec();
+        let ver = self.number();
+        let dst = &mut self.files.get_mut(&r.dst).unwrap().manifest;
+        let range = Range::of_len(r.dst_off, r.len);
+        let extent = dfs_core::extent::Extent { range, source: Source::Inline(part) };
+        let size = dst.size();
+        dst.commit(ver, size, size.max(range.end), &[extent]);
+        self.commit_rep(r.dst)
+    }
+
+    fn commit_rep(&mut self, ino: u64) -> Result<CommitRep> {
+        let mark = Some(self.mark());
+        Ok(CommitRep { mark, attr: Some(convert::attr_to(&self.attr(ino))), fail: None })
+    }
+}
+
+impl Fake {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap()
+    }
+
+    fn answer<R: Reply>(&self, f: impl FnOnce(&mut Store) -> Result<R>) -> Answer<R> {
+        let result = f(&mut self.lock());
+        Ok(Response::new(result.unwrap_or_else(|e| R::refuse(&e))))
+    }
+}
+
+type Answer<R> = std::result::Result<Response<R>, Status>;
+
+#[tonic::async_trait]
+impl Coherence for Fake {
+    async fn get_content(&self, r: Request<GetContentReq>) -> Answer<ContentRep> {
+        let r = r.into_inner();
+        let from = r.range.map_or(0, |range| range.off);
+        self.answer(|s| s.content(r.ino, r.have_ver, r.data_max_bytes, from))
+    }
+    async fn acquire(&self, r: Request<AcquireReq>) -> Answer<AcquireRep> {
+        self.answer(|s| s.acquire(r.get_ref()))
+    }
+    async fn release(&self, r: Request<ReleaseReq>) -> Answer<ReleaseRep> {
+        self.answer(|s| {
+            s.check(r.get_ref().ino, r.get_ref().fence)?;
+            s.files.get_mut(&r.get_ref().ino).unwrap().held = None;
+            s.releases += 1;
+            Ok(ReleaseRep::default())
+        })
+    }
+    async fn rescue(&self, r: Request<RescueReq>) -> Answer<AcquireRep> {
+        self.answer(|s| s.rescue(r.get_ref()))
+    }
+    async fn new_upload(&self, r: Request<NewUploadReq>) -> Answer<NewUploadRep> {
+        self.answer(|s| {
+            s.check(r.get_ref().ino, r.get_ref().fence)?;
+            Ok(NewUploadRep { ver: s.number(), fail: None })
+        })
+    }
+    async fn commit(&self, r: Request<CommitReq>) -> Answer<CommitRep> {
+        self.answer(|s| s.commit(r.get_ref()))
+    }
+    async fn clone(&self, r: Request<CloneReq>) -> Answer<CommitRep> {
+        self.answer(|s| s.clone_range(r.get_ref()))
+    }
+    async fn lock(&self, _: Request<LockReq>) -> Answer<LockRep> {
+        Err(Status::unimplemented("locks"))
+    }
+    async fn unlock(&self, _: Request<UnlockReq>) -> Answer<UnlockRep> {
+        Err(Status::unimplemented("locks"))
+    }
+    async fn test_lock(&self, _: Request<TestLockReq>) -> Answer<TestLockRep> {
+        Err(Status::unimplemented("locks"))
+    }
+}
+
+type Pieces<R> = std::pin::Pin<Box<dyn Stream<Item = std::result::Result<R, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl FileStore for Fake {
+    type ReadStream = Pieces<ReadObjectRep>;
+
+    async fn create(&self, r: Request<Streaming<CreateObjectReq>>) -> Answer<CreateObjectRep> {
+        let mut stream = r.into_inner();
+        let (mut name, mut bytes) = (None, Vec::new());
+        while let Some(piece) = stream.message().await? {
+            name = name.or(piece.header.and_then(|header| header.name));
+            assert_eq!(crc32c::crc32c(&piece.data), piece.crc);
+            bytes.extend(piece.data);
+        }
+        let name = name.unwrap();
+        self.lock().objects.insert((name.ino, name.born, name.n), bytes);
+        Ok(Response::new(CreateObjectRep::default()))
+    }
+
+    async fn read(&self, r: Request<ReadObjectReq>) -> Answer<Self::ReadStream> {
+        let r = r.into_inner();
+        let name = r.name.unwrap();
+        let reply = match self.lock().objects.get(&(name.ino, name.born, name.n)) {
+            None => ReadObjectRep::refuse(&FsError::from(Code::NotFound)),
+            Some(object) => {
+                let data = object[r.off as usize..(r.off + r.len) as usize].to_vec();
+                ReadObjectRep { crc: crc32c::crc32c(&data), data: data.into(), fail: None }
+            }
+        };
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(reply)))))
+    }
+}
+
+#[tonic::async_trait]
+impl Session for Fake {
+    type ControlStream = Pieces<FromServer>;
+
+    async fn establish(&self, _: Request<EstablishReq>) -> Answer<EstablishRep> {
+        Ok(Response::new(EstablishRep {
+            sid: 1,
+            epoch: 1,
+            term_ms: 15_000,
+            leader_epoch: 1,
+            root: 1,
+            protocol: 1,
+            next_op_id: 1,
+            ..Default::default()
+        }))
+    }
+
+    async fn control(&self, r: Request<Streaming<FromClient>>) -> Answer<Self::ControlStream> {
+        let (to, from) = tokio::sync::mpsc::channel(16);
+        let mut stream = r.into_inner();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = stream.message().await {
+                let kind = match message.kind {
+                    Some(from_client::Kind::Attach(_)) => {
+                        from_server::Kind::Attached(Attached { leader_epoch: 1, ..Default::default() })
+                    }
+                    Some(from_client::Kind::Renew(renew)) => {
+                        from_server::Kind::RenewAck(RenewAck {
+                            echo_ms: renew.send_time_ms,
+                            term_ms: 15_000,
+                            ..Default::default()
+                        })
+                    }
+                    _ => continue,
+                };
+                if to.send(Ok(FromServer { kind: Some(kind) })).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(from).map(|m| m))))
+    }
+
+    async fn reclaim(&self, _: Request<ReclaimReq>) -> Answer<ReclaimRep> {
+        Ok(Response::new(ReclaimRep::default()))
+    }
+    async fn reclaim_done(&self, _: Request<ReclaimDoneReq>) -> Answer<ReclaimDoneRep> {
+        Ok(Response::new(ReclaimDoneRep::default()))
+    }
+    async fn close(&self, _: Request<CloseReq>) -> Answer<CloseRep> {
+        Ok(Response::new(CloseRep::default()))
+    }
+}

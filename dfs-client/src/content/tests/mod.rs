@@ -1,0 +1,419 @@
+mod bytes;
+mod fake;
+
+use super::Content;
+use crate::cache::Cache;
+use crate::client::{Client, ContentHooks};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Address, Config, Patience, RdwrLease, Reads};
+use crate::kernel::NoKernel;
+use crate::locks::HeldLocks;
+use crate::metadata::Metadata;
+use crate::metrics::Metrics;
+use crate::recovered::RecoveryArea;
+use crate::rpc::Rpc;
+use crate::session::{Events, Session};
+use crate::vfs::{Fallocate, OpenFlags, Seek};
+use dfs_core::access::Credentials;
+use dfs_core::{Code, Ino};
+use dfs_proto::v1;
+use dfs_proto::v1::coherence_server::CoherenceServer;
+use dfs_proto::v1::file_store_server::FileStoreServer;
+use dfs_proto::v1::session_server::SessionServer;
+use fake::Fake;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Longest wait for something that happens in the background.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client with its own server.
+struct Rig {
+    fake: Fake,
+    content: Arc<Content>,
+    client: Arc<Client>,
+    _dir: TempDir,
+}
+
+fn run<F: Future>(f: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
+}
+
+async fn serve(fake: &Fake) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (to, from) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if to.send(Ok::<_, std::io::Error>(stream)).await.is_err() {
+                break;
+            }
+        }
+    });
+    let max = dfs_core::limits::MESSAGE_MAX;
+    let server = tonic::transport::Server::builder()
+        .add_service(CoherenceServer::new(fake.clone()).max_decoding_message_size(max))
+        .add_service(FileStoreServer::new(fake.clone()))
+        .add_service(SessionServer::new(fake.clone()));
+    tokio::spawn(server.serve_with_incoming(ReceiverStream::new(from)));
+    address
+}
+
+impl Rig {
+    async fn new() -> Rig {
+        Rig::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Rig {
+        let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
+        let mut config = Config {
+            server: Address::Tcp(serve(&fake).await),
+            subtree: Vec::new(),
+            cache_dir: dir.path().join("session"),
+            cache_bytes: 256 << 20,
+            read_only: false,
+            patience: Patience::Soft(Duration::from_secs(5)),
+            reads: Reads::Follow,
+            rdwr_lease: RdwrLease::Try,
+            rwlock: false,
+            lease_wait: Duration::from_secs(5),
+            description: "test".into(),
+        };
+        change(&mut config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::default());
+        let session =
+            Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await.unwrap();
+        let client = Arc::new(Client {
+            rpc: Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics)).unwrap(),
+            metadata: Metadata::new(Arc::clone(&clock)),
+            locks: HeldLocks::default(),
+            kernel: Arc::new(NoKernel),
+            runtime: tokio::runtime::Handle::current(),
+            hooks: OnceLock::new(),
+            config,
+            clock,
+            metrics,
+            session,
+        });
+        let cache = Arc::new(Cache::open(&dir.path().join("cache"), 256 << 20).unwrap());
+        let area = RecoveryArea::open(&cache.recovered_dir(), 1 << 30, Duration::ZERO).unwrap();
+        let content = Content::new(Arc::clone(&client), cache, Arc::new(area));
+        client.set_hooks(Arc::<Content>::clone(&content) as Arc<dyn ContentHooks>);
+        let events = Arc::downgrade(&client);
+        client.session.run(events as Weak<dyn Events>).unwrap();
+        client.session.gate().await.unwrap();
+        Rig { fake, content, client, _dir: dir }
+    }
+
+    /// Makes the attributes known under a promise, as a lookup does.
+    fn promise(&self, ino: u64) {
+        let asked = self.client.metadata.asked();
+        let (mark, attr) = {
+            let mut store = self.fake.lock();
+            (store.mark(), store.attr(ino))
+        };
+        self.client.metadata.store_attr(asked, &mark, attr);
+    }
+
+    /// Another client publishes a version: first the push, then the change.
+    fn publish(&self, ino: u64, bytes: &[u8]) {
+        let old_ver = self.fake.lock().attr(ino).content_ver;
+        let seq = self.fake.lock().mark().as_of;
+        let data = v1::Data { ino, old_ver, unchanged_below: None };
+        let item = v1::InvalItem { what: Some(v1::inval_item::What::Data(data)) };
+        self.client.inval(v1::Inval { number: seq, seq, items: vec![item] });
+        self.fake.lock().put(ino, bytes);
+    }
+
+    async fn create(&self, ino: u64) -> u64 {
+        let (attr, grant) = {
+            let mut store = self.fake.lock();
+            store.put(ino, b"");
+            (store.attr(ino), store.grant(ino))
+        };
+        self.promise(ino);
+        let held = super::remote::held(&grant);
+        self.content.open_created(&root(), &attr, Some(held), flags("w")).await.unwrap().fh
+    }
+
+    async fn open(&self, ino: u64, how: &str) -> u64 {
+        self.content.open(&root(), Ino(ino), flags(how)).await.unwrap().fh
+    }
+
+    fn calls(&self) -> u64 {
+        self.client.rpc.counts().iter().filter(|(verb, _)| !is_session(verb)).map(|(_, n)| n).sum()
+    }
+
+    async fn until(&self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
+        let wait = async {
+            while !done(self) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+fn is_session(verb: &str) -> bool {
+    ["establish", "control", "reclaim", "reclaim_done", "close"].contains(&verb)
+}
+
+fn root() -> Credentials {
+    Credentials::root()
+}
+
+/// `r`ead, `w`rite, `a`ppend, `t`runcate, `n`onblock.
+fn flags(how: &str) -> OpenFlags {
+    OpenFlags {
+        read: how.contains('r'),
+        write: how.contains(['w', 'a']),
+        append: how.contains('a'),
+        truncate: how.contains('t'),
+        nonblock: how.contains('n'),
+        ..OpenFlags::default()
+    }
+}
+
+#[test]
+fn create_write_close_costs_one_commit() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"hello", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        rig.content.release(fh).unwrap();
+        assert_eq!(rig.calls(), 1, "{:?}", rig.client.rpc.counts());
+        assert_eq!(rig.fake.lock().bytes(7), b"hello");
+        assert!(rig.fake.lock().commits[0].last_writer);
+        // The lease is kept: the next writer asks nobody.
+        let fh = rig.open(7, "rw").await;
+        rig.content.write(fh, 5, b" there", false).await.unwrap();
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"hello there");
+        assert_eq!(rig.calls(), 1);
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.calls(), 2);
+        assert_eq!(rig.fake.lock().bytes(7), b"hello there");
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.calls(), 2);
+    });
+}
+
+#[test]
+fn uncached_small_file_costs_one_call_and_none_when_cached() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(3, &[7; 300_000]);
+        for promised in [true, false] {
+            if promised {
+                rig.promise(3);
+            }
+            let fh = rig.open(3, "r").await;
+            assert_eq!(rig.content.read(fh, 100_000, 5).await.unwrap(), [7; 5]);
+            assert_eq!(rig.content.read(fh, 299_999, 50).await.unwrap(), [7; 1]);
+            rig.content.flush(fh).await.unwrap();
+            rig.content.release(fh).unwrap();
+            assert_eq!(rig.calls(), 1, "{:?}", rig.client.rpc.counts());
+        }
+    });
+}
+
+#[test]
+fn open_handle_follows_a_newer_version() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(3, b"old content");
+        rig.promise(3);
+        let fh = rig.open(3, "r").await;
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"old content");
+        rig.publish(3, b"new");
+        let ver = rig.fake.lock().attr(3).content_ver;
+        let current = |rig: &Rig| {
+            rig.content.find(Ino(3)).unwrap().view().working.version() == ver
+        };
+        // The version was published after the push: an eager answer may be one too old.
+        rig.content.find(Ino(3)).unwrap().lock().must_reach = ver;
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"new");
+        rig.until("the file follows", current).await;
+    });
+}
+
+#[test]
+fn recall_of_idle_and_dirty_lease_gives_it_back() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let fence = rig.fake.lock().files[&7].held.unwrap();
+        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
+        ContentHooks::recall(&*rig.content, recall);
+        rig.until("the lease is back", |rig| rig.fake.lock().files[&7].held.is_none()).await;
+        assert_eq!(rig.fake.lock().bytes(7), b"one");
+        assert!(rig.fake.lock().commits[0].release);
+        // The handle goes on with a new lease, on the newest version.
+        rig.fake.lock().put(7, b"somebody else's");
+        rig.content.write(fh, 0, b"Some", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"Somebody else's");
+        // A grant nobody knows here is released, the one held is not.
+        let stray = v1::Recall { grant: 999, fence: 999, ino: 8, hold_ms: 5000 };
+        ContentHooks::recall(&*rig.content, stray);
+        rig.until("it is disowned", |rig| rig.client.rpc.counts().contains_key("release")).await;
+        assert!(rig.fake.lock().files[&7].held.is_some());
+    });
+}
+
+#[test]
+fn fenced_bytes_go_to_the_recovery_area_and_fail_their_handle() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"unsaved", false).await.unwrap();
+        rig.fake.lock().put(7, b"taken over");
+        rig.fake.lock().files.get_mut(&7).unwrap().held = None;
+        let error = rig.content.fsync(fh).await.unwrap_err();
+        assert_eq!(error.code, Code::Io);
+        for _ in 0..2 {
+            let error = rig.content.write(fh, 0, b"x", false).await.unwrap_err();
+            assert_eq!(error.code, Code::Io);
+            assert_eq!(rig.content.flush(fh).await.unwrap_err().code, Code::Io);
+        }
+        rig.until("it is saved", |rig| rig.content.conflict_of(Ino(7)).is_some()).await;
+        let name = rig.content.conflict_of(Ino(7)).unwrap();
+        let saved = std::fs::read(rig.content.recovered.data_path(&name)).unwrap();
+        assert_eq!(saved, b"unsaved");
+        let fresh = rig.open(7, "r").await;
+        assert_eq!(rig.content.read(fresh, 0, 100).await.unwrap(), b"taken over");
+    });
+}
+
+#[test]
+fn revoked_lease_on_an_unchanged_base_is_rescued() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"kept", false).await.unwrap();
+        let fence = rig.fake.lock().files.get_mut(&7).unwrap().held.take().unwrap();
+        let revoked = v1::Revoked { grant: fence, fence, ino: 7 };
+        ContentHooks::revoked(&*rig.content, revoked);
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"kept");
+        rig.content.write(fh, 4, b"!", false).await.unwrap();
+    });
+}
+
+#[test]
+fn no_space_is_reported_once_per_handle_and_the_bytes_stay() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        let other = rig.open(7, "rw").await;
+        rig.content.write(fh, 0, b"bytes", false).await.unwrap();
+        rig.fake.lock().refuse = Some(Code::NoSpace);
+        assert_eq!(rig.content.fsync(fh).await.unwrap_err().code, Code::NoSpace);
+        rig.fake.lock().refuse = None;
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"bytes");
+        assert_eq!(rig.content.fsync(other).await.unwrap_err().code, Code::NoSpace);
+        rig.content.fsync(other).await.unwrap();
+    });
+}
+
+#[test]
+fn lease_of_another_client_blocks_writers_but_not_lazy_ones() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(3, b"content");
+        rig.promise(3);
+        rig.fake.lock().taken = true;
+        let refused = rig.content.open(&root(), Ino(3), flags("wn")).await.unwrap_err();
+        assert_eq!(refused.code, Code::WouldBlock);
+        let refused = rig.content.open(&root(), Ino(3), flags("w")).await.unwrap_err();
+        assert_eq!(refused.code, Code::Busy);
+        let fh = rig.open(3, "rw").await;
+        assert_eq!(rig.content.read(fh, 0, 7).await.unwrap(), b"content");
+        assert_eq!(rig.content.write(fh, 0, b"C", false).await.unwrap_err().code, Code::Busy);
+        rig.fake.lock().taken = false;
+        rig.content.write(fh, 0, b"C", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(3), b"Content");
+    });
+}
+
+#[test]
+fn snapshot_handle_stays_on_its_version() {
+    run(async {
+        let rig = Rig::with(|config| config.reads = Reads::Snapshot).await;
+        rig.fake.lock().put(3, &[1; 2_000_000]);
+        rig.promise(3);
+        let opened = rig.content.open(&root(), Ino(3), flags("r")).await.unwrap();
+        assert!(opened.direct_io);
+        rig.publish(3, &[2; 10]);
+        assert_eq!(ContentHooks::restate(&*rig.content).pins.len(), 1);
+        let fresh = rig.open(3, "r").await;
+        assert_eq!(rig.content.read(fresh, 0, 100).await.unwrap(), [2; 10]);
+        assert_eq!(rig.content.read(opened.fh, 1_999_999, 100).await.unwrap(), [1]);
+        rig.content.release(opened.fh).unwrap();
+        rig.content.release(fresh).unwrap();
+    });
+}
+
+#[test]
+fn big_file_travels_as_objects_and_comes_back() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        let bytes: Vec<u8> = (0..9_000_000u32).map(|i| (i % 251) as u8).collect();
+        for (n, part) in bytes.chunks(1 << 20).enumerate() {
+            rig.content.write(fh, (n as u64) << 20, part, false).await.unwrap();
+        }
+        rig.content.flush(fh).await.unwrap();
+        assert!(rig.fake.lock().bytes(7) == bytes);
+        assert_eq!(rig.client.rpc.counts()["create_object"], 3);
+        rig.content.cache.remove(Ino(7)).unwrap();
+        rig.content.release(fh).unwrap();
+        let fh = rig.open(7, "r").await;
+        let mut back = Vec::new();
+        while back.len() < bytes.len() {
+            let part = rig.content.read(fh, back.len() as u64, 128 << 10).await.unwrap();
+            assert!(!part.is_empty());
+            back.extend(part);
+        }
+        assert!(back == bytes);
+    });
+}
+
+#[test]
+fn append_truncate_holes_seek_and_copy() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(3, &[b'a'; 100_000]);
+        rig.promise(3);
+        let opened = rig.content.open(&root(), Ino(3), flags("a")).await.unwrap();
+        assert!(opened.direct_io);
+        rig.content.write(opened.fh, 0, b"end", false).await.unwrap();
+        rig.content.flush(opened.fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(3)[100_000..], *b"end");
+        let fh = rig.open(3, "rw").await;
+        let hole = Fallocate { keep_size: true, punch_hole: true, zero_range: false };
+        rig.content.fallocate(fh, 8192, 4096, hole).await.unwrap();
+        assert_eq!(rig.content.lseek(fh, 0, Seek::Hole).await.unwrap(), 8192);
+        assert_eq!(rig.content.lseek(fh, 8192, Seek::Data).await.unwrap(), 12_288);
+        rig.content.set_size(&root(), Ino(3), Some(fh), 20_000).await.unwrap();
+        rig.content.set_size(&root(), Ino(3), Some(fh), 30_000).await.unwrap();
+        assert_eq!(rig.content.lseek(fh, 12_288, Seek::Hole).await.unwrap(), 20_000);
+        rig.content.fsync(fh).await.unwrap();
+        let mut want = vec![b'a'; 20_000];
+        want[8192..12_288].fill(0);
+        want.resize(30_000, 0);
+        assert!(rig.fake.lock().bytes(3) == want);
+        let to = rig.create(9).await;
+        assert_eq!(rig.content.copy_file_range(fh, 8000, to, 10, 1 << 30).await.unwrap(), 22_000);
+        assert!(rig.fake.lock().bytes(9)[10..] == want[8000..]);
+        let trunc = rig.open(9, "wt").await;
+        rig.content.flush(trunc).await.unwrap();
+        assert!(rig.fake.lock().bytes(9).is_empty());
+    });
+}

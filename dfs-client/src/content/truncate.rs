@@ -1,0 +1,123 @@
+//! Sizes, holes and reserved room: changes of a file's shape, staged like writes.
+
+use super::Content;
+use super::inode::File;
+use super::lease::Ask;
+use super::remote::system;
+use crate::cache::WorkingFile;
+use crate::interrupt;
+use crate::metadata::Key;
+use crate::vfs::Fallocate;
+use dfs_core::access::Credentials;
+use dfs_core::attr::Attr;
+use dfs_core::limits::FILE_SIZE_MAX;
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+use std::sync::Arc;
+
+impl Content {
+    /// Changes the shape of a file under its lease. Waits for a commit under way: its bytes are
+    /// read while it uploads.
+    pub(crate) async fn reshape(
+        &self,
+        file: &Arc<File>,
+        ask: &Ask,
+        kill_suid: bool,
+        change: impl Fn(&WorkingFile) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            self.lease(file, ask).await?;
+            let _turn = interrupt::wait(file.commit_queue.lock()).await?;
+            let _gate = file.gate.write().await;
+            if self.begin_change(file, kill_suid) {
+                return change(&file.view().working);
+            }
+        }
+    }
+
+    /// Changes the size of a file: through an open handle it is staged like a write; by name it is
+    /// done when this returns (G1). Answers the attributes at the server.
+    pub(crate) async fn set_size(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        fh: Option<u64>,
+        size: u64,
+    ) -> Result<Attr> {
+        if size > FILE_SIZE_MAX {
+            return Err(FsError::from(Code::FileTooBig));
+        }
+        let kill_suid = !who.is_root();
+        if let Some(fh) = fh {
+            let handle = self.writer(fh)?;
+            let ask = Ask::by(&handle);
+            self.reshape(&handle.file, &ask, kill_suid, |working| working.truncate(size)).await?;
+            return self.client.attr(ino).await;
+        }
+        if let Some(file) = self.find(ino).filter(|file| has_lease(file)) {
+            let who = who.clone();
+            let ask =
+                Ask { who, nonblock: false, append: false, opened: false, with_data: false };
+            self.reshape(&file, &ask, kill_suid, |working| working.truncate(size)).await?;
+            self.commit(&file, false).await?;
+            return self.client.attr(ino).await;
+        }
+        self.set_size_remotely(who, ino, size, kill_suid).await
+    }
+
+    async fn set_size_remotely(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        size: u64,
+        drop_suid: bool,
+    ) -> Result<Attr> {
+        let asked = self.client.metadata.asked();
+        let set = v1::SetAttr { size: Some(size), drop_suid, ..Default::default() };
+        let request = v1::SetAttrReq { ino: ino.0, set: Some(set), ..Default::default() };
+        let apply = move |client: &crate::client::Client, reply: &v1::AttrRep| {
+            let attr = convert::need_attr(reply.attr.clone())?;
+            client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
+            Ok(())
+        };
+        let reply = self.client.change(who, vec![Key::Attr(ino)], request, apply).await?;
+        let attr = convert::need_attr(reply.attr)?;
+        if let Some(file) = self.find(ino).filter(|file| file.lock().open > 0) {
+            // Open handles follow at once: their reader may be the caller.
+            self.current(&system(), file.ino, true, 0).await?;
+        }
+        Ok(attr)
+    }
+
+    /// fallocate(2): `keep_size` alone reserves nothing, because room is needed at the servers and
+    /// not here; holes and zeros are staged as holes.
+    ///
+    /// Errors: `NotSupported` for modes Linux does not have; those of a write.
+    pub async fn fallocate(&self, fh: u64, off: u64, len: u64, how: Fallocate) -> Result<()> {
+        let handle = self.writer(fh)?;
+        if len == 0 {
+            return Err(FsError::new(Code::Invalid, "length 0"));
+        }
+        if how.punch_hole && (how.zero_range || !how.keep_size) {
+            return Err(FsError::from(Code::NotSupported));
+        }
+        let range = match off.checked_add(len) {
+            Some(end) if end <= FILE_SIZE_MAX => Range::new(off, end),
+            _ => return Err(FsError::from(Code::FileTooBig)),
+        };
+        let zero = how.punch_hole || how.zero_range;
+        let change = |working: &WorkingFile| match zero {
+            true => working.punch(range, how.keep_size),
+            false => working.allocate(range, how.keep_size),
+        };
+        let kill_suid = !handle.who.is_root();
+        self.reshape(&handle.file, &Ask::by(&handle), kill_suid, change).await
+    }
+}
+
+/// Whether the size is ours to change: work is unsaved, or the lease is here or wanted.
+fn has_lease(file: &File) -> bool {
+    let state = file.lock();
+    state.machine.committable().is_some() || state.machine.is_dirty()
+}
