@@ -105,7 +105,7 @@ start_server() {
 
 server_ready() {
     alive "$SERVER_PID" || die "$(tail -n 1 "$1/server.log")"
-    grep -q '^dfs-server ready' "$1/server.out"
+    grep -qs "^dfs-server ready" "$1/server.out"
 }
 
 # mount_one DIR NAME [OPTIONS]: mounts the server of DIR at DIR/NAME.
