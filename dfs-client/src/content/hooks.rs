@@ -92,7 +92,10 @@ impl ContentHooks for Content {
         }
     }
 
-    fn lapsed(&self) {}
+    fn lapsed(&self) {
+        // Cached content names its version and never becomes wrong, only old (PROTOCOL 2.3 step 3);
+        // opens and writes wait at the gate.
+    }
 
     fn resumed(&self) {
         // Promises are gone: open handles look whether their file changed meanwhile.

@@ -1,7 +1,7 @@
 //! Any order of writes, truncations, holes, commits and evictions gives the bytes a plain array
 //! would hold, here and at the server.
 
-use super::{Rig, root, run};
+use super::rig::{Rig, root, run};
 use crate::vfs::Fallocate;
 use dfs_core::Ino;
 use proptest::prelude::*;
