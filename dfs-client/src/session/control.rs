@@ -83,7 +83,9 @@ async fn keep(session: &Session) {
     let mut pause = PAUSE_MIN;
     loop {
         let mut stream = Stream::new(session, client.clone());
-        let end = match *session.closing.borrow() {
+        // Copied first: a borrow held by the match would keep `close` from saying that we stop.
+        let closing = *session.closing.borrow();
+        let end = match closing {
             true => End::Closed,
             false => stream.run().await,
         };
