@@ -77,8 +77,9 @@ pub trait ContentHooks: Send + Sync {
     ) -> Later<'a, Result<Attr>>;
     /// Commits what is unsaved before a record lock is given back (release fence, PROTOCOL 4.6).
     fn flush_for_lock(&self, ino: Ino) -> Later<'_, Result<()>>;
-    /// A record lock was given: clean handles move to this version (acquire fence).
-    fn advance(&self, attr: &Attr);
+    /// A record lock was given: clean handles move to this version, and the kernel has no older pages
+    /// when the future ends (acquire fence).
+    fn advance(&self, attr: &Attr) -> Later<'_, ()>;
     /// Commits everything unsaved and gives all grants back: the client stops.
     fn shutdown(&self) -> Later<'_, ()>;
 }

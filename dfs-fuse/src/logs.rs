@@ -9,17 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// A log file this long is put aside when a mount starts, so that at most two of them exist.
 const ROTATE_BYTES: u64 = 16 << 20;
 
-/// A level alone is about our own crates: below it the libraries that carry RPCs only warn.
-fn env_filter(filter: &str) -> EnvFilter {
-    if filter.parse::<tracing::Level>().is_err() {
-        return EnvFilter::new(filter);
-    }
-    EnvFilter::new(format!("{filter},h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn"))
-}
-
 /// Logs to stderr, for `-f`. `filter` was checked when the options were read.
 pub fn to_stderr(filter: &str) {
-    let builder = tracing_subscriber::fmt().with_env_filter(env_filter(filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(scoped(filter)));
     // Fails only if a log is set up already, which is as good.
     let _ = builder.with_writer(std::io::stderr).try_init();
 }
@@ -28,9 +20,19 @@ pub fn to_stderr(filter: &str) {
 pub fn to_file(filter: &str, path: &Path) -> Result<()> {
     let file = open(path)
         .map_err(|e| Failure::system(format!("cannot open log file {}: {e}", path.display())))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(env_filter(filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(scoped(filter)));
     let _ = builder.with_ansi(false).with_writer(Arc::new(file)).try_init();
     Ok(())
+}
+
+/// A bare level is meant for dfs; of the libraries below only warnings are of interest.
+fn scoped(filter: &str) -> String {
+    match filter {
+        "trace" | "debug" | "info" => {
+            format!("warn,dfs_client={filter},dfs_core={filter},dfs_fuse={filter}")
+        }
+        _ => filter.to_owned(),
+    }
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -48,13 +50,6 @@ fn open(path: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn log_level_alone_leaves_the_libraries_out() {
-        assert!(env_filter("debug").to_string().contains("h2=warn"));
-        assert!(!env_filter("debug,h2=trace").to_string().contains("hyper"));
-        assert_eq!(env_filter("dfs_client=trace").to_string(), "dfs_client=trace");
-    }
 
     #[test]
     fn log_file_is_made_and_put_aside_when_long() {

@@ -116,7 +116,7 @@ impl Content {
             Some(off) => {
                 state.pages = Pages::Mixed;
                 drop(state);
-                self.client.kernel.forget_pages(file.ino, off);
+                self.client.kernel.forget_pages(file.ino, off, Box::new(|| {}));
                 self.client.kernel.forget_attr(file.ino);
             }
             None if changed.is_empty() => state.move_pages(ver),

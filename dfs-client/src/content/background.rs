@@ -51,7 +51,10 @@ impl Content {
         let config = &client.config;
         let cache = Arc::new(Cache::open(&config.cache_dir.join(FOLDER), config.cache_bytes)?);
         let area = RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN)?;
+        let known = area.list()?;
         let content = Content::new(Arc::clone(client), cache, Arc::new(area));
+        let known = known.into_iter().map(|entry| (entry.ino, entry.name));
+        content.files().conflicts.extend(known);
         client.set_hooks(Arc::<Content>::clone(&content));
         content.recover()?;
         client.runtime.spawn(look_after(Arc::downgrade(&content)));

@@ -82,7 +82,7 @@ impl Content {
                 }
             }
         }
-        self.client.kernel.forget_pages(file.ino, 0);
+        self.client.kernel.forget_pages(file.ino, 0, Box::new(|| {}));
         self.client.kernel.forget_attr(file.ino);
     }
 

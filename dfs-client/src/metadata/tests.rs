@@ -131,7 +131,7 @@ impl Model {
         if promised_dir {
             self.promises.insert((true, DIR.0));
         }
-        v1::Mark { as_of: self.seq, promised_attr, promised_dir }
+        v1::Mark { as_of: self.seq, promised_attr, promised_dir, promised_dir_attr: false }
     }
 
     fn ask(&mut self, step: &Step) {
@@ -372,7 +372,7 @@ proptest! {
 }
 
 fn promised(as_of: u64) -> v1::Mark {
-    v1::Mark { as_of, promised_attr: true, promised_dir: true }
+    v1::Mark { as_of, promised_attr: true, promised_dir: true, promised_dir_attr: false }
 }
 
 #[test]

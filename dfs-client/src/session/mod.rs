@@ -112,8 +112,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session. Fails with `Busy` if the cache folder is in use, `Unavailable` if the server
-    /// does not answer within 5 seconds, `TooOld` if it speaks no common protocol.
+    /// Opens a session. Fails with `Unavailable` if the server does not answer within 5 seconds,
+    /// `TooOld` if it speaks no common protocol.
     pub async fn establish(
         config: &Config,
         clock: Arc<dyn Clock>,

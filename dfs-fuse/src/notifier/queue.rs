@@ -68,7 +68,9 @@ pub struct Queue {
     /// Batches below this number are covered by the epoch taken last.
     epoch_covers: u64,
     entries: usize,
-    pages: BTreeMap<Ino, u64>,
+    pages: BTreeMap<Ino, (u64, Vec<Done>)>,
+    /// Who waits for the pages that are being dropped now.
+    pages_busy: Vec<Done>,
     /// The mount is gone.
     pub closed: bool,
 }
@@ -117,14 +119,19 @@ impl Queue {
         self.take_done()
     }
 
-    /// Adds pages to forget from `off` on.
-    pub fn add_pages(&mut self, ino: Ino, off: u64) {
+    /// Adds pages to forget from `off` on. Gives `done` back if there is no room, or no mount.
+    pub fn add_pages(&mut self, ino: Ino, off: u64, done: Done) -> Option<Done> {
+        if self.closed {
+            return Some(done);
+        }
         if self.pages.len() >= INODES && !self.pages.contains_key(&ino) {
             tracing::warn!(inode = %ino, "too many page notifications wait, this one is dropped");
-            return;
+            return Some(done);
         }
-        let from = self.pages.entry(ino).or_insert(off);
+        let (from, waiting) = self.pages.entry(ino).or_insert((off, Vec::new()));
         *from = off.min(*from);
+        waiting.push(done);
+        None
     }
 
     /// Takes all attributes, if there are any.
@@ -203,7 +210,8 @@ impl Queue {
                 return Some(SlowJob::Listing { batch: number, dir });
             }
         }
-        let (ino, off) = self.pages.pop_first()?;
+        let (ino, (off, waiting)) = self.pages.pop_first()?;
+        self.pages_busy = waiting;
         Some(SlowJob::Pages { ino, off })
     }
 
@@ -214,15 +222,21 @@ impl Queue {
         {
             found.busy = false;
         }
-        self.take_done()
+        let mut done = self.take_done();
+        if let SlowJob::Pages { .. } = job {
+            done.append(&mut self.pages_busy);
+        }
+        done
     }
 
     /// Gives up: everything queued counts as done.
     pub fn close(&mut self) -> Vec<Done> {
         self.closed = true;
         self.attrs.clear();
-        self.pages.clear();
-        self.batches.drain(..).filter_map(|batch| batch.done).collect()
+        let mut done = std::mem::take(&mut self.pages_busy);
+        done.extend(std::mem::take(&mut self.pages).into_values().flat_map(|(_, waiting)| waiting));
+        done.extend(self.batches.drain(..).filter_map(|batch| batch.done));
+        done
     }
 
     fn take_done(&mut self) -> Vec<Done> {

@@ -114,7 +114,7 @@ impl Store {
     }
 
     pub(super) fn mark(&mut self) -> Mark {
-        Mark { as_of: self.number(), promised_attr: true, promised_dir: false }
+        Mark { as_of: self.number(), promised_attr: true, ..Mark::default() }
     }
 
     fn content(&mut self, ino: u64, have: u64, max: u32, from: u64) -> Result<ContentRep> {

@@ -1,0 +1,206 @@
+//! What every operation costs in calls (DESIGN section 4), exactly.
+
+use dfs_tests::budget::{self, Calls};
+use dfs_tests::mount::Mount;
+use dfs_tests::server::Server;
+use dfs_tests::world::World;
+use dfs_tests::{sizes, sys, world};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A server, a mount, and an empty folder on it whose listing is known.
+fn prepared(w: &World) -> (Server, Mount, PathBuf) {
+    let server = w.server();
+    let mount = w.mount(&server, "a");
+    let folder = mount.at("d");
+    std::fs::create_dir(&folder).unwrap();
+    assert!(sys::names(&folder).unwrap().is_empty());
+    (server, mount, folder)
+}
+
+fn costs(server: &Server, what: &str, want: &[(&str, u64)], work: impl FnOnce()) {
+    let ((), calls) = budget::of(server, work);
+    assert_eq!(calls, budget::exactly(want), "calls of {what}");
+}
+
+#[test]
+fn budget_changes_of_names_cost_one_call_each() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        std::fs::write(d.join("f"), b"x").unwrap();
+        costs(&server, "mkdir", &[("mkdir", 1)], || std::fs::create_dir(d.join("sub")).unwrap());
+        costs(&server, "symlink", &[("symlink", 1)], || {
+            std::os::unix::fs::symlink("f", d.join("s")).unwrap();
+        });
+        costs(&server, "link", &[("link", 1)], || {
+            std::fs::hard_link(d.join("f"), d.join("l")).unwrap();
+        });
+        costs(&server, "rename", &[("rename", 1)], || {
+            std::fs::rename(d.join("l"), d.join("m")).unwrap();
+        });
+        costs(&server, "rename over", &[("rename", 1)], || {
+            std::fs::rename(d.join("s"), d.join("m")).unwrap();
+        });
+        costs(&server, "unlink", &[("unlink", 1)], || std::fs::remove_file(d.join("m")).unwrap());
+        costs(&server, "rmdir", &[("rmdir", 1)], || std::fs::remove_dir(d.join("sub")).unwrap());
+        w.say("mkdir, symlink, link, rename, unlink, rmdir: 1 call each");
+    });
+}
+
+#[test]
+fn budget_attribute_changes_cost_one_call_each() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        std::fs::create_dir(d.join("sub")).unwrap();
+        let sub = d.join("sub");
+        costs(&server, "chmod", &[("setattr", 1)], || {
+            std::fs::set_permissions(&sub, std::fs::Permissions::from_mode(0o700)).unwrap();
+        });
+        costs(&server, "chown", &[("setattr", 1)], || {
+            std::os::unix::fs::chown(&sub, Some(5), Some(6)).unwrap();
+        });
+        costs(&server, "utimens", &[("setattr", 1)], || {
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            std::fs::File::open(&sub).unwrap().set_modified(time).unwrap();
+        });
+        costs(&server, "setxattr", &[("setxattr", 1)], || {
+            sys::set_xattr(&sub, "user.a", b"1").unwrap();
+        });
+        costs(&server, "removexattr", &[("removexattr", 1)], || {
+            sys::remove_xattr(&sub, "user.a").unwrap();
+        });
+        w.say("chmod, chown, utimens, setxattr, removexattr: 1 call each");
+    });
+}
+
+#[test]
+fn budget_promised_things_cost_nothing() {
+    world::run(LIMIT, |w| {
+        let (server, mount, d) = prepared(w);
+        let other = w.mount(&server, "b");
+        std::fs::write(d.join("f"), b"content").unwrap();
+        std::os::unix::fs::symlink("f", d.join("s")).unwrap();
+        sys::set_xattr(&d.join("f"), "user.a", b"1").unwrap();
+        for mount in [&mount, &other] {
+            let d = mount.at("d");
+            let all = || {
+                sys::look(&d.join("f")).unwrap();
+                sys::look(&d.join("none")).unwrap_err();
+                assert_eq!(sys::names(&d).unwrap().len(), 2);
+                std::fs::read_link(d.join("s")).unwrap();
+                sys::get_xattr(&d.join("f"), "user.a").unwrap();
+                sys::get_xattr(&d.join("f"), "user.none").unwrap_err();
+                sys::list_xattrs(&d.join("f")).unwrap();
+                assert_eq!(std::fs::read(d.join("f")).unwrap(), b"content");
+            };
+            all();
+            costs(&server, "all that is promised", &[], || (0..10).for_each(|_| all()));
+        }
+        w.say("stat, failed lookup, readdir, readlink, getxattr, open + read + close: 0 calls");
+    });
+}
+
+#[test]
+fn budget_open_of_an_uncached_file_costs_one_call() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        let other = w.mount(&server, "b");
+        let lengths = [1, 16_000, 16_385, 300_000, 1 << 20];
+        for length in lengths {
+            std::fs::write(d.join(length.to_string()), vec![7; length]).unwrap();
+        }
+        assert_eq!(sys::names(&other.at("d")).unwrap().len(), lengths.len());
+        for length in lengths {
+            let path = other.at("d").join(length.to_string());
+            sys::look(&path).unwrap();
+            let (read, calls) = budget::of(&server, || {
+                let mut bytes = Vec::new();
+                std::fs::File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
+                bytes
+            });
+            assert_eq!(read.len(), length);
+            assert_eq!(budget::total(&calls), 1, "first read of {length} bytes: {calls:?}");
+        }
+        w.say(format!("{} uncached files up to 1 MiB, 1 call each", lengths.len()));
+    });
+}
+
+#[test]
+fn budget_create_write_close_costs_two_calls() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        let files = 20;
+        let ((), calls) = budget::of(&server, || {
+            for name in 0..files {
+                let mut file = std::fs::File::create_new(d.join(name.to_string())).unwrap();
+                file.write_all(&[7; 3_000]).unwrap();
+            }
+        });
+        assert_eq!(calls, budget::exactly(&[("create", files), ("commit", files)]));
+        let one = &[("create", 1), ("commit", 1)];
+        costs(&server, "create, write, chmod, chown, utimens, close", one, || {
+            let mut file = std::fs::File::create_new(d.join("attributes")).unwrap();
+            file.write_all(b"x").unwrap();
+            file.set_permissions(std::fs::Permissions::from_mode(0o640)).unwrap();
+            std::os::unix::fs::fchown(&file, Some(5), Some(6)).unwrap();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            file.set_modified(time).unwrap();
+        });
+        let other = w.mount(&server, "b");
+        let seen = sys::look(&other.at("d/attributes")).unwrap();
+        assert_eq!(seen.numbers[1..], [0o100640, 1, 5, 6, 1]);
+        assert_eq!(seen.times[0], 1_000_000_000);
+        w.say(format!("{} small files, 2 calls each; attributes ride along", files + 1));
+    });
+}
+
+#[test]
+fn budget_fsync_after_a_small_append_costs_one_call() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        let mut file = sys::open(
+            &d.join("log"),
+            nix::libc::O_WRONLY | nix::libc::O_CREAT | nix::libc::O_APPEND,
+        )
+        .unwrap();
+        file.write_all(b"first\n").unwrap();
+        file.sync_all().unwrap();
+        let appends = 20;
+        let ((), calls) = budget::of(&server, || {
+            for _ in 0..appends {
+                file.write_all(b"a line\n").unwrap();
+                file.sync_all().unwrap();
+            }
+        });
+        assert_eq!(calls, budget::exactly(&[("commit", appends)]));
+        costs(&server, "fsync of nothing new", &[], || file.sync_all().unwrap());
+        costs(&server, "close of nothing new", &[], || drop(file));
+        w.say(format!("{appends} appends with fsync, 1 call each"));
+    });
+}
+
+#[test]
+fn budget_cold_listing_costs_one_call_per_thousand_entries() {
+    world::run(Duration::from_secs(600), |w| {
+        let (server, _mount, d) = prepared(w);
+        let entries = sizes::listed_entries();
+        for name in 0..entries {
+            std::os::unix::fs::symlink("t", d.join(format!("entry-{name}"))).unwrap();
+        }
+        let other = w.mount(&server, "b");
+        sys::look(&other.at("d")).unwrap();
+        let (listed, calls): (usize, Calls) = budget::of(&server, || {
+            let entries = std::fs::read_dir(other.at("d")).unwrap();
+            entries.inspect(|entry| drop(entry.as_ref().unwrap().metadata().unwrap())).count()
+        });
+        assert_eq!(listed, entries);
+        let most = entries.div_ceil(1000) as u64;
+        let cost = budget::total(&calls);
+        assert!(cost <= most, "{entries} entries with attributes: {calls:?}, at most {most}");
+        w.say(format!("{entries} entries with attributes, {cost} calls"));
+    });
+}

@@ -1,0 +1,110 @@
+//! The client's daemon is killed with unsaved files, alone or together with the server.
+
+use dfs_tests::{sizes, sys, tree, wait, world};
+use nix::libc;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(600);
+const BACK_WITHIN: Duration = Duration::from_secs(90);
+
+#[test]
+fn kills_of_the_client_lose_nothing_acknowledged() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let b = w.mount(&server, "b");
+        let mut random = w.random(1);
+        let kills = sizes::client_kills();
+        for round in 0..kills {
+            let saved = tree::random_bytes(&mut random, 100_000);
+            let closed = tree::random_bytes(&mut random, 5_000);
+            let unsaved = tree::random_bytes(&mut random, 30_000);
+            let file = sys::open(&a.at(format!("s{round}")), libc::O_RDWR | libc::O_CREAT).unwrap();
+            file.write_all_at(&saved, 0).unwrap();
+            file.sync_all().unwrap();
+            std::fs::write(a.at(format!("c{round}")), &closed).unwrap();
+            let dirty =
+                sys::open(&a.at(format!("u{round}")), libc::O_RDWR | libc::O_CREAT).unwrap();
+            dirty.write_all_at(&unsaved, 0).unwrap();
+            a.kill();
+            drop((file, dirty));
+            // The dead mount is cleared by the next one.
+            a.again();
+            for mount in [&a, &b] {
+                assert!(std::fs::read(mount.at(format!("s{round}"))).unwrap() == saved);
+                assert!(std::fs::read(mount.at(format!("c{round}"))).unwrap() == closed);
+            }
+            // Nobody else wrote it: the unsaved bytes are committed after the remount.
+            let path = b.at(format!("u{round}"));
+            wait::within(BACK_WITHIN, "rescue", move || {
+                wait::until_true(BACK_WITHIN, "the unsaved bytes to be rescued", || {
+                    std::fs::read(&path).unwrap() == unsaved
+                })
+            });
+        }
+        w.say(format!("{kills} kills of the daemon: fsync and close kept, unsaved bytes rescued"));
+    });
+}
+
+#[test]
+fn kills_of_client_and_server_together_lose_nothing_acknowledged() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let mut random = w.random(1);
+        let kills = sizes::client_kills();
+        for round in 0..kills {
+            let saved = tree::random_bytes(&mut random, 700_000);
+            let file = sys::open(&a.at("f"), libc::O_RDWR | libc::O_CREAT).unwrap();
+            file.write_all_at(&saved, 0).unwrap();
+            file.sync_all().unwrap();
+            std::fs::create_dir(a.at(format!("d{round}"))).unwrap();
+            file.write_all_at(b"not saved", 1_000).unwrap();
+            server.kill();
+            a.kill();
+            drop(file);
+            server.start();
+            a.again();
+            let (path, folder) = (a.at("f"), a.at(format!("d{round}")));
+            let read = wait::within(BACK_WITHIN, "read", move || {
+                assert!(folder.is_dir());
+                std::fs::read(path).unwrap()
+            });
+            assert_eq!(read.len(), saved.len());
+            assert!(read[..1_000] == saved[..1_000] && read[1_009..] == saved[1_009..]);
+            let patch = &read[1_000..1_009];
+            assert!(patch == b"not saved" || patch == &saved[1_000..1_009]);
+        }
+        w.say(format!("{kills} kills of both: fsync and mkdir kept"));
+    });
+}
+
+#[test]
+fn killed_client_with_a_conflict_keeps_its_bytes_aside() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let b = w.mount(&server, "b");
+        std::fs::write(a.at("f"), b"base content").unwrap();
+        let dirty = sys::open(&a.at("f"), libc::O_WRONLY).unwrap();
+        dirty.write_all_at(b"lost?", 0).unwrap();
+        a.kill();
+        drop(dirty);
+        let path = b.at("f");
+        wait::within(BACK_WITHIN, "write of the other mount", move || {
+            let file = sys::open(&path, libc::O_WRONLY).unwrap();
+            file.write_all_at(b"newer", 0).unwrap();
+            file.sync_all().unwrap();
+        });
+        a.again();
+        let path = a.at("f");
+        let read = wait::within(BACK_WITHIN, "read", move || std::fs::read(path).unwrap());
+        assert_eq!(read, b"newercontent");
+        let recovered = a.cache().join("recovered");
+        wait::until_true(BACK_WITHIN, "a copy in the recovery area", || {
+            !tree::containing(&recovered, b"lost?content").is_empty()
+        });
+        w.say("1 conflict after a kill: newer content stays, unsaved bytes are aside");
+    });
+}

@@ -1,0 +1,14 @@
+//! Tests through real mounts: a server, daemons, the kernel. See `dfs_tests` for what they stand on.
+
+mod budgets;
+mod cache;
+mod contention;
+mod data;
+mod garbage;
+mod gone;
+mod kills;
+mod leases;
+mod names;
+mod options;
+mod server;
+mod work;

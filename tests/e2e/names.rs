@@ -1,0 +1,112 @@
+//! Names and attributes (PROTOCOL G1): after a change returns on one mount, the other shows it.
+
+mod model;
+
+use dfs_tests::budget;
+use dfs_tests::mount::Mount;
+use dfs_tests::sizes;
+use dfs_tests::sys;
+use dfs_tests::{wait, world};
+use model::Tree;
+use std::time::Duration;
+
+#[test]
+fn names_random_changes_are_seen_at_once() {
+    world::run(Duration::from_secs(1200), |w| {
+        let (_server, a, b) = w.two_mounts();
+        let mut tree = Tree::new(a.path(), b.path(), w.random(1));
+        let operations = sizes::name_operations();
+        for number in 0..operations {
+            tree.step().unwrap_or_else(|stale| panic!("operation {number}: {stale}"));
+        }
+        tree.compare_all();
+        w.say(format!(
+            "{operations} changes, {} checks on the other mount, 0 stale",
+            tree.checks()
+        ));
+    });
+}
+
+#[test]
+fn names_both_mounts_change_in_turn() {
+    world::run(Duration::from_secs(600), |w| {
+        let (_server, a, b) = w.two_mounts();
+        let mut tree = Tree::new(a.path(), b.path(), w.random(2));
+        let operations = sizes::name_operations() / 4;
+        for number in 0..operations {
+            tree.swap_sides();
+            tree.step().unwrap_or_else(|stale| panic!("operation {number}: {stale}"));
+        }
+        tree.compare_all();
+        w.say(format!("{operations} changes in turn, {} checks, 0 stale", tree.checks()));
+    });
+}
+
+#[test]
+fn names_asked_for_again_cost_no_call() {
+    world::run(Duration::from_secs(120), |w| {
+        let (server, a, b) = w.two_mounts();
+        std::fs::create_dir(a.at("d")).unwrap();
+        for name in 0..20 {
+            std::fs::write(a.at(format!("d/f{name}")), b"x").unwrap();
+        }
+        let look = |mount: &Mount| {
+            for name in 0..20 {
+                sys::look(&mount.at(format!("d/f{name}"))).unwrap();
+                sys::look(&mount.at(format!("d/absent{name}"))).unwrap_err();
+            }
+            assert_eq!(sys::names(&mount.at("d")).unwrap().len(), 20);
+        };
+        look(&a);
+        look(&b);
+        let ((), calls) = budget::of(&server, || (0..5).for_each(|_| look(&b)));
+        assert_eq!(calls, budget::exactly(&[]), "looked at again");
+        let ((), calls) = budget::of(&server, || look(&a));
+        assert_eq!(calls, budget::exactly(&[]), "looked at by the one that made them");
+        w.say("205 stats, failed lookups and listings asked for again, 0 calls");
+    });
+}
+
+#[test]
+fn names_cached_answers_outlive_the_kernels_lifetimes() {
+    world::run(Duration::from_secs(120), |w| {
+        let (server, a, b) = w.two_mounts();
+        std::fs::write(a.at("f"), b"x").unwrap();
+        sys::look(&b.at("f")).unwrap();
+        sys::look(&b.at("absent")).unwrap_err();
+        let started = std::time::Instant::now();
+        let mut looks = 0;
+        let ((), calls) = budget::of(&server, || {
+            // Longer than a session term: kernel lifetimes have ended, the daemon answers.
+            wait::until_true(Duration::from_secs(40), "a term to pass", || {
+                sys::look(&b.at("f")).unwrap();
+                sys::look(&b.at("absent")).unwrap_err();
+                looks += 2;
+                started.elapsed() > Duration::from_secs(18)
+            });
+        });
+        assert_eq!(calls, budget::exactly(&[]));
+        w.say(format!("{looks} looks over more than a session term, 0 calls"));
+    });
+}
+
+#[test]
+fn names_odd_ones_and_long_ones_work() {
+    world::run(Duration::from_secs(60), |w| {
+        let (_server, a, b) = w.two_mounts();
+        let longest = "n".repeat(255);
+        let odd = ["with space", "new\nline", "umläut", "-dash", "*", "\u{1F600}", &longest];
+        for name in odd {
+            std::fs::write(a.at(name), name).unwrap();
+            assert_eq!(std::fs::read(b.at(name)).unwrap(), name.as_bytes(), "{name:?}");
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let raw = std::ffi::OsStr::from_bytes(b"not\xffutf8");
+        std::fs::write(a.at(raw), b"x").unwrap();
+        assert!(b.at(raw).exists());
+        assert_eq!(std::fs::read_dir(b.path()).unwrap().count(), odd.len() + 1);
+        let too_long = std::fs::write(a.at("n".repeat(256)), b"").unwrap_err();
+        assert_eq!(sys::errno(too_long), nix::libc::ENAMETOOLONG);
+        w.say(format!("{} odd names", odd.len() + 1));
+    });
+}

@@ -1,0 +1,188 @@
+//! The mount command: what it accepts and refuses, and what a mount can be changed to.
+
+use dfs_tests::{fusectl, programs, shell, sys, wait, world};
+use nix::libc;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[test]
+fn options_mistakes_are_one_line_and_mount_nothing() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mistakes = [
+            ("cache_siz=1g", "cache_size"),
+            ("reads=never", "snapshot"),
+            ("soft=x", "soft"),
+            ("rwlock=maybe", "rwlock"),
+            ("cache_size=1m", "cache_size"),
+            ("lease_wait=0", "lease_wait"),
+        ];
+        for (option, hint) in mistakes {
+            let (mount, output) = w.mount_builder(&server, "a").option(option).attempt();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{option}: {}", shell::describe(&output));
+            assert_eq!(text.trim_end().lines().count(), 1, "{option}: {text}");
+            assert!(text.contains(hint), "{option}: {text}");
+            assert!(fusectl::mounted(mount.path()).is_none(), "{option}: mounted");
+        }
+        w.say(format!("{} mistakes, one line each", mistakes.len()));
+    });
+}
+
+#[test]
+fn options_server_that_is_not_there_is_said_in_five_seconds() {
+    world::run_alone(LIMIT, |w| {
+        let server = w.server();
+        server.kill();
+        let began = Instant::now();
+        let (mount, output) = w.mount_builder(&server, "a").attempt();
+        let took = began.elapsed();
+        assert_eq!(output.status.code(), Some(32), "{}", shell::describe(&output));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        assert!(text.contains(&server.source()), "{text}");
+        assert!(took < Duration::from_secs(5), "said so after {took:?}");
+        assert!(fusectl::mounted(mount.path()).is_none());
+        w.say(format!("said so after {took:.1?}"));
+    });
+}
+
+#[test]
+fn options_second_daemon_on_one_cache_is_refused() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let a = w.mount(&server, "a");
+        let (b, output) = w.mount_builder(&server, "b").cache(a.cache()).attempt();
+        assert!(!output.status.success(), "two daemons on one cache");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        assert!(text.contains("cache"), "{text}");
+        assert!(fusectl::mounted(b.path()).is_none());
+        std::fs::write(a.at("f"), b"x").unwrap();
+        w.say("refused, the first goes on");
+    });
+}
+
+#[test]
+fn options_dead_mount_is_cleared_by_the_next_one() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        std::fs::write(a.at("f"), b"x").unwrap();
+        for _ in 0..3 {
+            a.kill();
+            assert_eq!(sys::look(a.path()).unwrap_err(), libc::ENOTCONN);
+            a.again();
+            assert_eq!(std::fs::read(a.at("f")).unwrap(), b"x");
+        }
+        let line = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = line.matches(&format!(" {} ", a.path().display())).count();
+        assert_eq!(mounts, 1, "mounts stacked on the mount point");
+        w.say("3 dead mounts cleared");
+    });
+}
+
+#[test]
+fn options_unmount_saves_everything_and_a_new_mount_starts_from_its_cache() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let b = w.mount(&server, "b");
+        for round in 0..5 {
+            std::fs::write(a.at("f"), format!("round {round}")).unwrap();
+            a.unmount();
+            assert_eq!(std::fs::read_to_string(b.at("f")).unwrap(), format!("round {round}"));
+            a.again();
+            assert_eq!(std::fs::read_to_string(a.at("f")).unwrap(), format!("round {round}"));
+        }
+        w.say("5 unmounts and mounts");
+    });
+}
+
+#[test]
+fn options_read_only_mounts_refuse_changes() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let a = w.mount(&server, "a");
+        let b = w.mount_builder(&server, "b").option("ro").start();
+        std::fs::write(a.at("f"), b"x").unwrap();
+        assert_eq!(std::fs::read(b.at("f")).unwrap(), b"x");
+        let refused = [
+            std::fs::write(b.at("f"), b"y").unwrap_err(),
+            std::fs::create_dir(b.at("d")).unwrap_err(),
+            std::fs::remove_file(b.at("f")).unwrap_err(),
+            std::fs::rename(b.at("f"), b.at("g")).unwrap_err(),
+            sys::set_xattr(&b.at("f"), "user.a", b"1").unwrap_err(),
+        ];
+        assert!(refused.iter().all(|error| error.raw_os_error() == Some(libc::EROFS)));
+        w.say(format!("{} changes refused with EROFS", refused.len()));
+    });
+}
+
+#[test]
+fn options_remount_makes_a_mount_read_only() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let a = w.mount(&server, "a");
+        std::fs::write(a.at("f"), b"x").unwrap();
+        let mut command = Command::new(programs::ours("dfs-fuse"));
+        command.arg(server.source()).arg(a.path()).args(["-o", "remount,ro"]);
+        let output = shell::output_within(Duration::from_secs(20), command);
+        assert!(output.status.success(), "{}", shell::describe(&output));
+        let error = std::fs::write(a.at("f"), b"y").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+        let line = fusectl::mounted(a.path()).unwrap();
+        assert!(line.options.split(',').any(|option| option == "ro"), "{}", line.options);
+        assert_eq!(std::fs::read(a.at("f")).unwrap(), b"x");
+        w.say("remounted read-only");
+    });
+}
+
+#[test]
+fn options_unix_socket_and_subtree_can_be_mounted() {
+    world::run(LIMIT, |w| {
+        let socket = w.dir().join("socket");
+        let server =
+            w.server_builder().arg("--listen").arg(format!("unix:{}", socket.display())).start();
+        let a = w.mount(&server, "a");
+        std::fs::create_dir_all(a.at("deep/er")).unwrap();
+        std::fs::write(a.at("deep/er/f"), b"x").unwrap();
+        let source = format!("unix:{}:/deep", socket.display());
+        let b = w.mount_builder(&server, "b").source(source).start();
+        assert_eq!(std::fs::read(b.at("er/f")).unwrap(), b"x");
+        let c = w.mount_builder(&server, "c").source(server.source() + "/deep/er").start();
+        assert_eq!(std::fs::read(c.at("f")).unwrap(), b"x");
+        std::fs::write(c.at("f"), b"y").unwrap();
+        assert_eq!(std::fs::read(a.at("deep/er/f")).unwrap(), b"y");
+        w.say("a Unix socket and two subtrees");
+    });
+}
+
+#[test]
+fn options_mount_helper_works_where_it_is_installed() {
+    world::run(LIMIT, |w| {
+        if programs::system("mount.fuse.dfs").is_none() {
+            w.say("SKIPPED: mount.fuse.dfs is not installed (scripts/install)");
+            return;
+        }
+        let server = w.server();
+        let a = w.mount(&server, "a");
+        std::fs::write(a.at("f"), b"x").unwrap();
+        let point = w.folder("by-mount");
+        w.left().mount(&point);
+        let text = format!(
+            "mount -t fuse.dfs {} {} -o cache={}\ncat {}/f\numount {}",
+            server.source(),
+            point.display(),
+            w.dir().join("cache-by-mount").display(),
+            point.display(),
+            point.display()
+        );
+        let printed = shell::script(Duration::from_secs(60), w.dir(), &text);
+        assert_eq!(printed, "x");
+        wait::until_true(Duration::from_secs(20), "unmount", || fusectl::mounted(&point).is_none());
+        w.say("mount -t fuse.dfs and umount");
+    });
+}

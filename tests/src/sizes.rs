@@ -1,0 +1,66 @@
+//! How much each test does: quick by default, the full counts of the specification with `DFS_FULL=1`.
+
+use std::time::Duration;
+
+/// Whether the full counts are wanted.
+pub fn full() -> bool {
+    std::env::var_os("DFS_FULL").is_some_and(|value| value == "1")
+}
+
+fn pick<T>(quick: T, all: T) -> T {
+    if full() { all } else { quick }
+}
+
+/// Random changes of names and attributes whose effect on the other mount is checked.
+pub fn name_operations() -> usize {
+    pick(1_500, 20_000)
+}
+
+/// Files written on one mount and read on the other, in each direction.
+pub fn handovers() -> usize {
+    pick(600, 20_000)
+}
+
+/// Versions written under racing readers.
+pub fn racing_versions() -> usize {
+    pick(60, 1_000)
+}
+
+/// Lines that each of two mounts appends to one file.
+pub fn appended_lines() -> usize {
+    pick(400, 20_000)
+}
+
+/// How long the processes of two mounts fight over one directory.
+pub fn contention() -> Duration {
+    Duration::from_secs(pick(12, 60))
+}
+
+/// Processes on each mount in that fight.
+pub const CONTENDERS: usize = 8;
+
+/// Kills of the server under load.
+pub fn server_kills() -> usize {
+    pick(3, 20)
+}
+
+/// Kills of the client's daemon with unsaved files.
+pub fn client_kills() -> usize {
+    pick(3, 20)
+}
+
+/// Cache limit of the cache tests in MiB: the smallest the mount accepts.
+pub const CACHE_MIB: u64 = 64;
+
+/// Garbage connections thrown at the server.
+pub fn garbage_connections() -> usize {
+    pick(400, 5_000)
+}
+
+/// Connections that say nothing.
+pub const IDLE_CONNECTIONS: usize = 1_000;
+
+/// Entries of the big directory in the call budgets.
+pub fn listed_entries() -> usize {
+    pick(2_500, 10_000)
+}
