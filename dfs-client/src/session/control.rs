@@ -86,6 +86,7 @@ async fn keep(session: &Session) {
     let mut pause = PAUSE_MIN;
     loop {
         let mut stream = Stream::new(session, client.clone());
+        // Copied first: a borrow held by the match would keep `close` from saying that we stop.
         let closing = *session.closing.borrow();
         let end = if closing { End::Closed } else { stream.run().await };
         match end {
