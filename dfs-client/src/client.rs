@@ -7,7 +7,7 @@ use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
 use crate::rpc::{Call, Rpc};
-use crate::session::{MountId, Session};
+use crate::session::Session;
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
@@ -77,8 +77,9 @@ pub trait ContentHooks: Send + Sync {
     ) -> Later<'a, Result<Attr>>;
     /// Commits what is unsaved before a record lock is given back (release fence, PROTOCOL 4.6).
     fn flush_for_lock(&self, ino: Ino) -> Later<'_, Result<()>>;
-    /// A record lock was given: clean handles move to this version (acquire fence).
-    fn advance(&self, attr: &Attr);
+    /// A record lock was given: clean handles move to this version, and the kernel has no older pages
+    /// when the future ends (acquire fence).
+    fn advance(&self, attr: &Attr) -> Later<'_, ()>;
     /// Commits everything unsaved and gives all grants back: the client stops.
     fn shutdown(&self) -> Later<'_, ()>;
 }
@@ -111,23 +112,21 @@ impl Client {
     /// [`Session::establish`].
     pub async fn connect(
         config: Config,
-        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
     ) -> Result<Arc<Client>> {
-        Client::connect_with(config, mount, kernel, runtime, Arc::new(SystemClock)).await
+        Client::connect_with(config, kernel, runtime, Arc::new(SystemClock)).await
     }
 
     /// As [`connect`](Self::connect), with another source of time.
     pub async fn connect_with(
         config: Config,
-        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Client>> {
         let metrics = Arc::new(Metrics::default());
-        let session = Session::establish(&config, mount, Arc::clone(&clock), Arc::clone(&metrics)).await?;
+        let session = Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await?;
         let rpc = {
             let _inside = runtime.enter();
             Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics))?

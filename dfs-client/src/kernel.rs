@@ -17,13 +17,15 @@ pub struct StaleEntry {
 /// The kernel's caches (PROTOCOL 5.3). No method blocks: what could block runs on threads of the
 /// implementation.
 pub trait KernelCache: Send + Sync {
-    /// Forgets attributes of an inode.
+    /// Forgets attributes of an inode, soon: see `forget_entries`.
     fn forget_attr(&self, ino: Ino);
     /// Forgets names, then calls `done`: when all are gone, or after a few milliseconds when the
-    /// kernel was told to revalidate every entry instead.
+    /// kernel was told to revalidate every entry instead. `done` also waits for the attributes and
+    /// the epoch of calls made before this one, so it is the moment to acknowledge both; it is
+    /// called at once if nothing is left to do.
     fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>);
-    /// Forgets cached pages of an inode from `off` on, in the background.
-    fn forget_pages(&self, ino: Ino, off: u64);
+    /// Forgets cached pages of an inode from `off` on, in the background, then calls `done`.
+    fn forget_pages(&self, ino: Ino, off: u64, done: Box<dyn FnOnce() + Send>);
     /// Makes the kernel revalidate every entry and directory it knows.
     fn bump_epoch(&self);
 }
@@ -36,6 +38,8 @@ impl KernelCache for NoKernel {
     fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
         done();
     }
-    fn forget_pages(&self, _: Ino, _: u64) {}
+    fn forget_pages(&self, _: Ino, _: u64, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
     fn bump_epoch(&self) {}
 }

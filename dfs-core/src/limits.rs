@@ -45,7 +45,7 @@ pub const REPLAY_SLOTS: usize = 1024;
 /// Content and dirty ranges up to this many bytes travel and live in the metadata store.
 pub const INLINE_MAX: u64 = 16 * 1024;
 /// Dirty ranges of one commit that travel inline, in bytes together; each is up to `INLINE_MAX`.
-pub const COMMIT_INLINE_MAX: u64 = 256 * 1024;
+pub const COMMIT_INLINE_MAX: u64 = 1024 * 1024;
 /// A stripe with more extents than this is compacted.
 pub const COMPACT_EXTENTS: usize = 16;
 /// A stripe with more inline bytes than this is compacted.

@@ -21,8 +21,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Longest wait for a server that took the connection but does not answer.
-const START_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for a server that took the connection, longer than the client waits for its parts.
+const START_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for unsaved changes at the end. What is left stays in the cache, and the next mount
 /// saves it.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(45);
@@ -71,6 +71,8 @@ fn serve(
         tracing::warn!(%error, "umount will not wait for this mount");
     }
     let runtime = start_runtime().map_err(|e| Failure::system(format!("cannot start: {e}")))?;
+    // The client must be dropped inside its runtime.
+    let _inside = runtime.enter();
     let notifier = Notifier::new();
     let vfs = start_client(&runtime, client_config(args, &mountpoint, place), notifier.clone())?;
     let ending = Arc::new(Ending { vfs, notifier, runtime, once: Once::new() });

@@ -11,7 +11,7 @@ const ROTATE_BYTES: u64 = 16 << 20;
 
 /// Logs to stderr, for `-f`. `filter` was checked when the options were read.
 pub fn to_stderr(filter: &str) {
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(scoped(filter)));
     // Fails only if a log is set up already, which is as good.
     let _ = builder.with_writer(std::io::stderr).try_init();
 }
@@ -20,9 +20,19 @@ pub fn to_stderr(filter: &str) {
 pub fn to_file(filter: &str, path: &Path) -> Result<()> {
     let file = open(path)
         .map_err(|e| Failure::system(format!("cannot open log file {}: {e}", path.display())))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter));
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(scoped(filter)));
     let _ = builder.with_ansi(false).with_writer(Arc::new(file)).try_init();
     Ok(())
+}
+
+/// A bare level is meant for dfs; of the libraries below only warnings are of interest.
+fn scoped(filter: &str) -> String {
+    match filter {
+        "trace" | "debug" | "info" => {
+            format!("warn,dfs_client={filter},dfs_core={filter},dfs_fuse={filter}")
+        }
+        _ => filter.to_owned(),
+    }
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

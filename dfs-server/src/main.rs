@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let filter = match tracing_subscriber::EnvFilter::try_new(&options.log) {
+    let filter = match tracing_subscriber::EnvFilter::try_new(scoped(&options.log)) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("dfs-server: --log {}: {error}", options.log);
@@ -34,6 +34,14 @@ fn main() -> ExitCode {
             eprintln!("dfs-server: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A bare level is meant for dfs; of the libraries below only warnings are of interest.
+fn scoped(filter: &str) -> String {
+    match filter {
+        "trace" | "debug" | "info" => format!("warn,dfs_core={filter},dfs_server={filter}"),
+        _ => filter.to_owned(),
     }
 }
 

@@ -71,10 +71,8 @@ impl Content {
                 None => Manifest::new(there, update.attr.size),
             };
             self.move_to(file, &view, manifest)?;
-        } else if there == here {
-            if let Some((part, extents)) = update.page {
-                view.manifest().learn(part, extents);
-            }
+        } else if let Some((part, extents)) = update.page.filter(|_| there == here) {
+            view.manifest().learn(part, extents);
         }
         if let Some(data) = update.data.filter(|_| there >= here) {
             self.room(data.len() as u64)?;
@@ -91,7 +89,12 @@ impl Content {
     }
 
     /// Puts the file on the version of `manifest`. Called with the gate closed.
-    pub(crate) fn move_to(&self, file: &Arc<File>, view: &Arc<View>, manifest: Manifest) -> Result<()> {
+    pub(crate) fn move_to(
+        &self,
+        file: &Arc<File>,
+        view: &Arc<View>,
+        manifest: Manifest,
+    ) -> Result<()> {
         let (ver, size) = (manifest.ver(), manifest.size());
         let old_size = view.working.size();
         let same = view.manifest().same_as(&manifest);
@@ -113,7 +116,7 @@ impl Content {
             Some(off) => {
                 state.pages = Pages::Mixed;
                 drop(state);
-                self.client.kernel.forget_pages(file.ino, off);
+                self.client.kernel.forget_pages(file.ino, off, Box::new(|| {}));
                 self.client.kernel.forget_attr(file.ino);
             }
             None if changed.is_empty() => state.move_pages(ver),
@@ -125,38 +128,30 @@ impl Content {
     /// Looks after a push in the background until the server promises again, so that open handles
     /// follow and hear of the next change (PROTOCOL 4.3).
     pub(crate) async fn follow(&self, file: &Arc<File>) {
-        {
-            let mut state = file.lock();
-            if state.refreshing || state.open == 0 {
-                return;
-            }
-            state.refreshing = true;
-        }
         let mut pause = FOLLOW_PAUSE_MIN;
-        loop {
-            if let Err(error) = self.current(&system(), file.ino, true, 0).await {
+        while begin_refresh(file) {
+            let asked = self.current(&system(), file.ino, true, 0).await;
+            file.lock().refreshing = false;
+            if let Err(error) = asked {
                 tracing::debug!(ino = %file.ino, %error, "cannot look after a changed file");
                 if matches!(error.code, Code::NotFound | Code::Stale) {
-                    break;
+                    return;
                 }
             }
-            let promised = self.client.metadata.attr(file.ino).is_some();
-            if promised || file.lock().open == 0 {
-                break;
+            // Looked at after the end of the refresh: a push from now on starts another one.
+            if self.client.metadata.attr(file.ino).is_some() {
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(FOLLOW_PAUSE_MAX);
         }
-        file.lock().refreshing = false;
-        file.changed.notify_waiters();
     }
 
     /// Waits for the version that a record lock promised its owner.
     pub(crate) async fn catch_up(&self, file: &Arc<File>) -> Result<()> {
         let behind = {
             let state = file.lock();
-            state.machine.committable().is_none()
-                && state.view.working.version() < state.must_reach
+            state.machine.committable().is_none() && state.view.working.version() < state.must_reach
         };
         if behind {
             self.current(&system(), file.ino, true, 0).await?;
@@ -168,6 +163,14 @@ impl Content {
     pub(crate) fn announce(&self, file: &Arc<File>, state: &mut State) {
         self.step_locked(file, state, Event::Moved);
     }
+}
+
+/// Whether a refresh shall begin now: somebody has the file open, and no other one is under way.
+fn begin_refresh(file: &File) -> bool {
+    let mut state = file.lock();
+    let begin = state.open > 0 && !state.refreshing;
+    state.refreshing |= begin;
+    begin
 }
 
 /// The version to name as here: with bytes wanted only if nothing of it is missing, because a

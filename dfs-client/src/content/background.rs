@@ -2,11 +2,19 @@
 
 use super::Content;
 use super::inode::File;
-use dfs_core::Ino;
+use crate::cache::Cache;
+use crate::client::Client;
+use crate::recovered::{RECOVERED_AGE_MIN, RECOVERED_LIMIT, RecoveryArea};
 use dfs_core::inode_state::{Effect, Event};
-use std::sync::Arc;
+use dfs_core::{Ino, Result};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Folder of file content in the cache folder, which has the identity of the mount beside it.
+const FOLDER: &str = "content";
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -15,23 +23,56 @@ const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// Leases that a stopping client gives back at a time.
 const STOP_AT_ONCE: usize = 16;
 
-impl Content {
-    /// Looks after deadlines until the task is aborted; to be spawned once by the owner.
-    pub async fn run(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(TICK);
-        let mut persist = tokio::time::interval(PERSIST_EVERY);
-        persist.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.tick(),
-                _ = persist.tick() => self.persist().await,
-            }
+/// Looks after deadlines as long as the content layer lives.
+async fn look_after(content: Weak<Content>) {
+    let mut tick = interval(TICK);
+    let mut persist = interval(PERSIST_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    persist.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let index_due = tokio::select! {
+            _ = tick.tick() => false,
+            _ = persist.tick() => true,
+        };
+        let Some(content) = content.upgrade() else { return };
+        match index_due {
+            true => content.persist().await,
+            false => content.tick(),
         }
+    }
+}
+
+impl Content {
+    /// The content layer of a client over the cache in its folder, tied to it as its hooks. Takes up
+    /// the unsaved work of an earlier life.
+    ///
+    /// Errors: `Busy` if the folder is in use; those of its file system.
+    pub fn start(client: &Arc<Client>) -> Result<Arc<Content>> {
+        let config = &client.config;
+        let cache = Arc::new(Cache::open(&config.cache_dir.join(FOLDER), config.cache_bytes)?);
+        let area = RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN)?;
+        let known = area.list()?;
+        let content = Content::new(Arc::clone(client), cache, Arc::new(area));
+        let known = known.into_iter().map(|entry| (entry.ino, entry.name));
+        content.files().conflicts.extend(known);
+        client.set_hooks(Arc::<Content>::clone(&content));
+        content.recover()?;
+        client.runtime.spawn(look_after(Arc::downgrade(&content)));
+        content.sweep();
+        Ok(content)
+    }
+
+    /// Looks for what a crash left in the cache folder, on a thread of its own.
+    fn sweep(&self) {
+        let cache = Arc::clone(&self.cache);
+        self.client.runtime.spawn_blocking(move || match cache.sweep(&AtomicBool::new(false)) {
+            Ok(swept) => tracing::debug!(?swept, "cache folder looked through"),
+            Err(error) => tracing::warn!(%error, "cannot look through the cache folder"),
+        });
     }
 
     /// Does what is due now: commits, returns of leases.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let active: Vec<Ino> = self.files().active.iter().copied().collect();
         for ino in active {
             let Some(file) = self.find(ino) else {

@@ -119,8 +119,7 @@ impl Content {
         let Some(held) = state.machine.committable().filter(|_| state.has_work()) else {
             return Ok(None);
         };
-        let (view, staged, written_at) =
-            (Arc::clone(&state.view), state.staged, state.written_at);
+        let (view, staged, written_at) = (Arc::clone(&state.view), state.staged, state.written_at);
         drop(state);
         let content = view.working.has_work();
         let snapshot = view.working.dirty_snapshot();
@@ -207,8 +206,7 @@ impl Content {
             let text = format!("the base of inode {} moved under its lease: {error}", file.ino);
             return Err(FsError::new(Code::Fenced, text));
         }
-        let wanted =
-            Wanted { have_ver: job.snapshot.base_ver, data_max: 0, from: 0, opened: true };
+        let wanted = Wanted { have_ver: job.snapshot.base_ver, data_max: 0, from: 0, opened: true };
         Ok(self.get_content(&system(), file.ino, wanted).await?.attr.content_ver)
     }
 
@@ -238,9 +236,8 @@ impl Content {
             state.move_pages(ver);
         }
         state.unstage(job);
-        let clean = !state.view.working.has_work()
-            && state.staged.is_empty()
-            && state.written_at.is_none();
+        let clean =
+            !state.view.working.has_work() && state.staged.is_empty() && state.written_at.is_none();
         self.step_locked(file, &mut state, Event::Committed { clean });
         Ok(())
     }

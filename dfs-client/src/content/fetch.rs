@@ -83,7 +83,8 @@ impl Content {
                 pieces.extend(manifest.sources(gap).into_iter().map(|extent| (ver, extent)));
             }
         }
-        let bytes = pieces.iter().filter(|(_, e)| e.source != Source::Hole).map(|(_, e)| e.range.len());
+        let bytes =
+            pieces.iter().filter(|(_, e)| e.source != Source::Hole).map(|(_, e)| e.range.len());
         self.make_room(bytes.sum()).await?;
         self.fill_all(view, pieces).await
     }

@@ -92,7 +92,10 @@ impl ContentHooks for Content {
         }
     }
 
-    fn lapsed(&self) {}
+    fn lapsed(&self) {
+        // Cached content names its version and never becomes wrong, only old (PROTOCOL 2.3 step 3);
+        // opens and writes wait at the gate.
+    }
 
     fn resumed(&self) {
         // Promises are gone: open handles look whether their file changed meanwhile.
@@ -137,19 +140,32 @@ impl ContentHooks for Content {
         })
     }
 
-    fn advance(&self, attr: &Attr) {
-        let Some(file) = self.find(attr.ino) else { return };
+    fn advance(&self, attr: &Attr) -> Later<'_, ()> {
+        let Some(file) = self.find(attr.ino) else { return Box::pin(async {}) };
         let mut state = file.lock();
-        if state.view.working.version() >= attr.content_ver {
-            return;
+        if state.view.working.version() < attr.content_ver {
+            state.must_reach = attr.content_ver;
+            self.announce(&file, &mut state);
+        } else if state.pages == Pages::Of(attr.content_ver) {
+            return Box::pin(async {});
         }
-        state.must_reach = attr.content_ver;
-        self.announce(&file, &mut state);
-        if state.open > 0 && state.pages != Pages::Mixed {
-            state.pages = Pages::Mixed;
-            drop(state);
-            self.client.kernel.forget_pages(attr.ino, 0);
+        if state.open == 0 {
+            return Box::pin(async {});
         }
+        // The kernel may have pages of an older version, or of several: a program that got the lock
+        // must not read them.
+        state.pages = Pages::Mixed;
+        drop(state);
+        let (gone, told) = tokio::sync::oneshot::channel();
+        let done = move || {
+            // Whoever waited was interrupted.
+            let _ = gone.send(());
+        };
+        self.client.kernel.forget_pages(attr.ino, 0, Box::new(done));
+        Box::pin(async move {
+            // A notifier that ends has no kernel to tell.
+            let _ = told.await;
+        })
     }
 
     fn shutdown(&self) -> Later<'_, ()> {

@@ -79,13 +79,13 @@ impl Content {
         let mut waiting = Waiting { content: self, file, over: false };
         let acquire = self.acquire(&ask.who, self.acquire_req(file, ask, true));
         let (held, update) = interrupt::wait(acquire).await??;
-        self.adopt(file, update).await?;
         if file.view().working.has_work() {
             // The recovery area is full: the bytes must not be mixed with newer ones.
             self.disown(file.ino, held.grant, held.fence).await;
             let text = format!("unsaved bytes of inode {} wait for the recovery area", file.ino);
             return Err(FsError::new(Code::Io, text));
         }
+        self.adopt(file, update).await?;
         self.own(file, &ask.who, held)?;
         waiting.over = true;
         self.step(file, Event::Granted(held));

@@ -22,6 +22,7 @@ impl Manifest {
     }
 
     /// A file without any byte stored.
+    #[cfg(test)]
     pub(crate) fn all_holes(ver: u64, size: u64) -> Manifest {
         let mut manifest = Manifest::new(ver, size);
         manifest.known.insert(Range::ALL);
@@ -60,7 +61,8 @@ impl Manifest {
     pub(crate) fn sources(&self, r: Range) -> Vec<Extent> {
         let mut sources = Vec::new();
         let mut at = r.start;
-        let hole = |from: u64, to: u64| Extent { range: Range::new(from, to), source: Source::Hole };
+        let hole =
+            |from: u64, to: u64| Extent { range: Range::new(from, to), source: Source::Hole };
         for extent in self.overlapping(r) {
             let inside = extent.range.intersect(r);
             if at < inside.start {
@@ -157,7 +159,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn inline(at: u64, bytes: &[u8]) -> Extent {
-        Extent { range: Range::of_len(at, bytes.len() as u64), source: Source::Inline(bytes.into()) }
+        Extent {
+            range: Range::of_len(at, bytes.len() as u64),
+            source: Source::Inline(bytes.into()),
+        }
     }
 
     fn bytes(manifest: &Manifest, r: Range) -> Vec<u8> {

@@ -37,6 +37,7 @@ use dfs_core::inode_state::{Effect, Event};
 use dfs_core::{BootTime, Ino, Result};
 use inode::{File, Pages, State};
 use lru::LruCache;
+pub(crate) use remote::held;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -73,10 +74,10 @@ struct Files {
 }
 
 impl Content {
-    /// The content layer over a cache. The caller ties it to the client as its hooks, and runs
-    /// [`run`](Content::run).
-    pub fn new(client: Arc<Client>, cache: Arc<Cache>, recovered: Arc<RecoveryArea>) -> Arc<Content> {
-        let pages = NonZeroUsize::new(PAGES_KNOWN_MAX).map_or_else(LruCache::unbounded, LruCache::new);
+    /// The content layer over a cache.
+    fn new(client: Arc<Client>, cache: Arc<Cache>, recovered: Arc<RecoveryArea>) -> Arc<Content> {
+        let pages =
+            NonZeroUsize::new(PAGES_KNOWN_MAX).map_or_else(LruCache::unbounded, LruCache::new);
         Arc::new_cyclic(|me| Content {
             client,
             cache,

@@ -72,7 +72,8 @@ impl Content {
     fn known(&self, ino: Ino) -> Result<Option<Arc<File>>> {
         if let Some(attr) = self.client.metadata.attr(ino) {
             if attr.kind != Kind::File {
-                let code = if attr.kind == Kind::Directory { Code::IsDirectory } else { Code::NoDevice };
+                let code =
+                    if attr.kind == Kind::Directory { Code::IsDirectory } else { Code::NoDevice };
                 return Err(FsError::new(code, format!("inode {ino} is not a file")));
             }
             return self.file(ino, attr.content_ver, attr.size).map(Some);
@@ -179,7 +180,8 @@ impl Content {
         if !handle.flags.write && !handle.file.lock().has_work() {
             return Ok(());
         }
-        let last_writer = closing && handle.flags.write && handle.file.lock().machine.writers() == 1;
+        let last_writer =
+            closing && handle.flags.write && handle.file.lock().machine.writers() == 1;
         if let Err(error) = self.commit(&handle.file, last_writer).await {
             if error.code != Code::Interrupted {
                 handle.reported();

@@ -1,11 +1,9 @@
 //! How the unsaved bytes of a file travel in a commit (PROTOCOL 4.2): inside the message, or as
 //! objects of at most one stripe each.
 
-use dfs_core::limits::{COMPACT_EXTENTS, COMPACT_INLINE};
+use dfs_core::limits::{COMMIT_INLINE_MAX, COMPACT_EXTENTS, COMPACT_INLINE};
 use dfs_core::range::Range;
 
-/// Most inline bytes of one commit, with `OVERHEAD` per extent; far below `MESSAGE_MAX`.
-const INLINE_COMMIT_MAX: u64 = 1024 * 1024;
 /// What an extent costs in a message beside its bytes.
 const OVERHEAD: u64 = 64;
 
@@ -51,7 +49,7 @@ pub(crate) fn cut(r: Range, unit: u64) -> impl Iterator<Item = Range> {
 /// server would not have to compact it at once; else its changes are packed into one object.
 pub(crate) fn plan(data: &[Range], holes: &[Range], unit: u64, inline_max: u64) -> Vec<Piece> {
     let total: u64 = data.iter().map(|r| r.len()).sum();
-    let mut budget = INLINE_COMMIT_MAX;
+    let mut budget = COMMIT_INLINE_MAX;
     let mut pieces = Vec::new();
     for stripe in by_stripe(data, unit) {
         let bytes: u64 = stripe.iter().map(|r| r.len()).sum();
@@ -109,8 +107,7 @@ mod tests {
     #[test]
     fn plan_scattered_small_ranges_stay_inline_until_the_message_is_full() {
         let unit = 4 << 20;
-        let data: Vec<Range> =
-            (0..40).map(|n| Range::of_len(n * unit, 16 * 1024)).collect();
+        let data: Vec<Range> = (0..40).map(|n| Range::of_len(n * unit, 16 * 1024)).collect();
         let pieces = plan(&data, &[], unit, 16 * 1024);
         let inline = pieces.iter().filter(|p| matches!(p, Piece::Inline(_))).count();
         assert_eq!(inline, 40);
@@ -118,7 +115,7 @@ mod tests {
         let pieces = plan(&data, &[], unit, 16 * 1024);
         let inline: u64 =
             pieces.iter().filter(|p| matches!(p, Piece::Inline(_))).map(Piece::bytes).sum();
-        assert!(inline <= INLINE_COMMIT_MAX && inline > INLINE_COMMIT_MAX / 2);
+        assert!(inline <= COMMIT_INLINE_MAX && inline > COMMIT_INLINE_MAX / 2);
     }
 
     proptest! {

@@ -135,8 +135,7 @@ impl Content {
 
     /// Gives a grant back that is not held any more; that it is gone already is fine.
     pub(crate) async fn disown(&self, ino: Ino, grant: GrantId, fence: Fence) {
-        let request =
-            v1::ReleaseReq { caller: None, ino: ino.0, grant: grant.0, fence: fence.0 };
+        let request = v1::ReleaseReq { caller: None, ino: ino.0, grant: grant.0, fence: fence.0 };
         match self.client.call(&system(), request).await {
             Ok(_) => {}
             Err(e) if e.code == Code::Fenced => {}

@@ -16,35 +16,28 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(5);
 
 impl Content {
-    /// Takes up the unsaved work of an earlier life, before anything is served: each file waits in
-    /// the background for the answer whether its base is still current. Then it is committed, else
-    /// put aside.
-    pub fn recover(&self) -> Result<()> {
+    /// Takes up the unsaved work of an earlier life, before anybody opens a file: in the background
+    /// each file is committed if its base is still current, else put aside. Whoever wants to write
+    /// to such a file waits for that.
+    pub(crate) fn recover(&self) -> Result<()> {
         for work in self.cache.unsaved()? {
-            let (ino, fence) = (work.header.ino, work.header.owner.fence);
-            let Some(working) = self.cache.get(ino)? else { continue };
-            tracing::info!(%ino, "taking up unsaved work of an earlier start");
-            let file = Arc::new(File::new(working, Some(fence)));
-            self.files().known.insert(ino, Arc::clone(&file));
+            let Some(working) = self.cache.get(work.header.ino)? else { continue };
+            let file = Arc::new(File::new(working, Some(work.header.owner.fence)));
+            self.files().known.insert(file.ino, Arc::clone(&file));
             let content = self.arc();
-            self.client.runtime.spawn(async move {
-                if let Err(error) = content.recover_one(&file, &work).await {
-                    tracing::error!(%ino, %error, "cannot take up unsaved work");
-                }
-            });
+            self.client.runtime.spawn(async move { content.recover_one(&file, &work).await });
         }
         Ok(())
     }
 
-    async fn recover_one(&self, file: &Arc<File>, work: &Unsaved) -> Result<()> {
+    async fn recover_one(&self, file: &Arc<File>, work: &Unsaved) {
         if work.same_boot {
             self.rescue(file, work.header.owner.fence).await;
-            return self.commit(file, true).await;
+            return self.commit_in_background(file).await;
         }
         // Bytes that were never flushed may be zero now: only people can tell.
         file.lock().loss_reason = "the machine stopped before the work was committed";
         self.step(file, Event::RescueRefused);
-        Ok(())
     }
 
     /// Asks for the lost lease on the same base (rows I9, I10); the server's refusal puts the bytes
@@ -89,7 +82,7 @@ impl Content {
                 }
             }
         }
-        self.client.kernel.forget_pages(file.ino, 0);
+        self.client.kernel.forget_pages(file.ino, 0, Box::new(|| {}));
         self.client.kernel.forget_attr(file.ino);
     }
 

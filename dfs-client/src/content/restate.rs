@@ -16,7 +16,8 @@ impl Content {
         let mut all = Restated::default();
         for file in files {
             let state = file.lock();
-            let grants = [(state.machine.committable(), true), (state.readers.committable(), false)];
+            let grants =
+                [(state.machine.committable(), true), (state.readers.committable(), false)];
             for (held, write) in grants {
                 all.grants.extend(held.map(|held| grant(&file, held, write)));
             }

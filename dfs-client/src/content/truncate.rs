@@ -57,8 +57,7 @@ impl Content {
         }
         if let Some(file) = self.find(ino).filter(|file| has_lease(file)) {
             let who = who.clone();
-            let ask =
-                Ask { who, nonblock: false, append: false, opened: false, with_data: false };
+            let ask = Ask { who, nonblock: false, append: false, opened: false, with_data: false };
             self.reshape(&file, &ask, kill_suid, |working| working.truncate(size)).await?;
             self.commit(&file, false).await?;
             return self.client.attr(ino).await;

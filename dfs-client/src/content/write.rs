@@ -107,7 +107,7 @@ impl Content {
     fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
         let direct = handle.flags.append || handle.flags.direct;
         if direct && handle.file.lock().open > 1 {
-            self.client.kernel.forget_pages(handle.file.ino, at);
+            self.client.kernel.forget_pages(handle.file.ino, at, Box::new(|| {}));
         }
     }
 

@@ -54,7 +54,8 @@ pub enum Target {
     Absent,
 }
 
-/// When a question was sent. A reply to a question from before all promises became void is not kept.
+/// When a question was sent: in which era. An era ends when promises become void of which replies on
+/// their way may still tell; those replies are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     era: u64,
@@ -305,6 +306,8 @@ impl Metadata {
     /// The server knows that these promises were given up: new ones may be kept.
     pub fn heard(&self, attrs: &[Ino], dirs: &[Ino]) {
         let mut cache = self.cache();
+        // Replies still on their way may carry the very promises that were given up.
+        cache.era += 1;
         attrs.iter().for_each(|ino| {
             cache.leaving.remove(&Key::Attr(*ino));
         });

@@ -20,7 +20,7 @@ use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use establish::Granted;
-pub use mount_id::MountId;
+use mount_id::MountId;
 use ops::Ops;
 use outbox::Outbox;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -116,10 +116,10 @@ impl Session {
     /// `TooOld` if it speaks no common protocol.
     pub async fn establish(
         config: &Config,
-        mount: MountId,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Session>> {
+        let mount = MountId::open(&config.cache_dir)?;
         let granted =
             establish::first(&config.server, &mount, &config.description, &*clock).await?;
         metrics.sessions.inc();
@@ -308,12 +308,17 @@ impl Session {
         }
     }
 
-    /// The regular look at the clock, by which a stop is noticed later.
+    /// The regular look at the clock, by which a stop is noticed later. A session nobody listens to
+    /// any more closes.
     fn tick(&self) {
         self.lease_left();
         self.state().beat = self.clock.now();
-        if let Some(events) = self.events() {
-            events.beat();
+        match self.events() {
+            Some(events) => events.beat(),
+            None => {
+                self.closing.send_replace(true);
+                self.kick.notify_one();
+            }
         }
     }
 

@@ -71,7 +71,7 @@ impl Vfs {
             let mark = reply.mark.unwrap_or_default();
             let attr = self.client.metadata.store_attr(asked, &mark, attr);
             if let Some(hooks) = self.client.hooks() {
-                hooks.advance(&attr);
+                hooks.advance(&attr).await;
             }
         }
         Ok(())

@@ -6,24 +6,25 @@
 mod attr;
 mod create;
 mod dir;
-mod file;
 mod lock;
 mod names;
+mod open;
+mod read;
 mod remove;
+mod space;
 mod statfs;
+mod sync;
 mod types;
 mod walk;
+mod write;
 mod xattr;
 
 pub use types::*;
 
-use crate::cache::Cache;
-use crate::client::{Client, ContentHooks};
+use crate::client::Client;
 use crate::config::Config;
 use crate::content::Content;
 use crate::kernel::KernelCache;
-use crate::recovered::{RECOVERED_AGE_MIN, RECOVERED_LIMIT, RecoveryArea};
-use crate::session::MountId;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Kind;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -31,7 +32,6 @@ use dfs_proto::{convert, v1};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A server that is there gives a new session its first lease within this time.
@@ -41,8 +41,6 @@ const FIRST_LEASE: Duration = Duration::from_secs(40);
 pub struct Vfs {
     pub(crate) client: Arc<Client>,
     pub(crate) content: Arc<Content>,
-    /// Looks after deadlines until the tree is shut down.
-    background: JoinHandle<()>,
     root: Ino,
     dirs: dir::Handles,
     totals: statfs::Totals,
@@ -57,13 +55,8 @@ impl Vfs {
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
     ) -> Result<Vfs> {
-        let cache = Arc::new(Cache::open(&config.cache_dir, config.cache_bytes)?);
-        let mount = MountId { uuid: cache.uuid(), verifier: cache.verifier() };
-        let area =
-            RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN)?;
-        let client = Client::connect(config, mount, kernel, runtime).await?;
-        let content = Content::new(Arc::clone(&client), cache, Arc::new(area));
-        client.set_hooks(Arc::clone(&content) as Arc<dyn ContentHooks>);
+        let client = Client::connect(config, kernel, runtime).await?;
+        let content = Content::start(&client)?;
         client.run()?;
         Vfs::over(client, content).await
     }
@@ -73,16 +66,8 @@ impl Vfs {
         let lease = timeout(FIRST_LEASE, client.session.gate_until(None)).await;
         lease.map_err(|_| FsError::new(Code::Unavailable, "the server gives no lease"))??;
         let root = subtree(&client).await?;
-        content.recover()?;
-        let background = client.runtime.spawn(Arc::clone(&content).run());
-        Ok(Vfs {
-            client,
-            content,
-            background,
-            root,
-            dirs: dir::Handles::default(),
-            totals: statfs::Totals::default(),
-        })
+        let (dirs, totals) = (dir::Handles::default(), statfs::Totals::default());
+        Ok(Vfs { client, content, root, dirs, totals })
     }
 
     /// The directory that is the root here.
@@ -98,7 +83,6 @@ impl Vfs {
     /// Saves everything and ends the session.
     pub async fn shutdown(&self) {
         self.client.shutdown().await;
-        self.background.abort();
     }
 
     /// Refuses a change on a read-only mount.

@@ -8,9 +8,18 @@ use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
+/// Made up here, read-only: the entry of the recovery area that holds unsaved bytes of the file
+/// (PROTOCOL 2.4).
+const CONFLICT: &[u8] = b"user.dfs.conflict";
+
 impl Vfs {
     /// The value of one attribute. Errors: `NoData` if there is none.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        if name == CONFLICT
+            && let Some(entry) = self.content.conflict_of(ino)
+        {
+            return Ok(entry.into_bytes());
+        }
         let all = self.xattrs(ino).await?;
         match all.binary_search_by(|(n, _)| n.as_slice().cmp(name)) {
             Ok(at) => Ok(all[at].1.clone()),
@@ -23,7 +32,12 @@ impl Vfs {
 
     /// Names of all attributes, in order.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>> {
-        Ok(self.xattrs(ino).await?.iter().map(|(name, _)| name.clone()).collect())
+        let all = self.xattrs(ino).await?;
+        let mut names: Vec<Vec<u8>> = all.iter().map(|(name, _)| name.clone()).collect();
+        if self.content.conflict_of(ino).is_some() {
+            names.push(CONFLICT.to_vec());
+        }
+        Ok(names)
     }
 
     /// Sets one attribute. Errors: `Exists`, `NoData` (by mode), `NotSupported` (namespace),
@@ -37,6 +51,9 @@ impl Vfs {
         mode: XattrMode,
     ) -> Result<()> {
         self.writable()?;
+        if name == CONFLICT {
+            return Err(FsError::new(Code::NotPermitted, "this attribute tells of a conflict"));
+        }
         let mode = match mode {
             XattrMode::Any => v1::XattrMode::Unspecified,
             XattrMode::Create => v1::XattrMode::Create,

@@ -23,7 +23,7 @@ impl Manager {
                     self.revoke(id, step)
                 }
                 State::Held => {
-                    // K4, K6
+                    // K4, K6; K5: the holder itself waits, the recall says how long
                     let from = grant.min_until.max(step.now);
                     let (soft, hard) = (from + RECALL_PROGRESS, from + RECALL_HARD);
                     self.set_state(id, State::Recalling { soft, hard, flushed: 0 });

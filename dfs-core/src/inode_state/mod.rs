@@ -221,7 +221,7 @@ impl InodeState {
     /// When `Tick` must come, if at all.
     pub fn next_deadline(&self) -> Option<BootTime> {
         let Lease::Held(_) = self.lease else { return None };
-        let idle = (self.writers == 0).then(|| self.idle_since + LEASE_IDLE);
+        let idle = (self.writers == 0 && !self.dirty).then(|| self.idle_since + LEASE_IDLE);
         let commit = self.dirty.then_some(self.commit_at);
         [self.recalled, idle, commit].into_iter().flatten().min()
     }
@@ -434,7 +434,8 @@ impl InodeState {
         if self.recalled.is_some_and(|end| now >= end) {
             return self.give_back();
         }
-        if self.writers == 0 && now >= self.idle_since + LEASE_IDLE {
+        // Unsaved bytes are committed first: nobody waits for the lease.
+        if self.writers == 0 && !self.dirty && now >= self.idle_since + LEASE_IDLE {
             return self.give_back();
         }
         if self.dirty && now >= self.commit_at {

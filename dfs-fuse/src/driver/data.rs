@@ -2,7 +2,6 @@
 
 use super::call::Call;
 use super::flags;
-use bytes::Bytes;
 use dfs_core::Code;
 use fuser::{ReplyData, ReplyEmpty, ReplyLseek, ReplyWrite, WriteFlags};
 
@@ -16,7 +15,7 @@ pub fn read(call: Call<'_>, fh: u64, off: u64, len: u32, reply: ReplyData) {
 }
 
 pub fn write(call: Call<'_>, fh: u64, off: u64, data: &[u8], flags: WriteFlags, reply: ReplyWrite) {
-    let (vfs, data) = (call.vfs(), Bytes::copy_from_slice(data));
+    let (vfs, data) = (call.vfs(), data.to_vec());
     let kill_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
     let work = async move { vfs.write(fh, off, &data, kill_suid).await };
     // A write is at most `connect::MAX_WRITE` long.

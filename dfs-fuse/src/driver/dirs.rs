@@ -2,8 +2,9 @@
 
 use super::call::Call;
 use crate::attr::{GENERATION, Numbers, file_type};
-use dfs_client::vfs::{Entry, Found, Listed};
-use dfs_core::{Code, Ino};
+use dfs_client::vfs::{Entry, Found, Listed, Vfs};
+use dfs_core::access::Credentials;
+use dfs_core::{Code, Ino, Result};
 use fuser::{FileHandle, FopenFlags, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyOpen};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -36,45 +37,55 @@ pub fn readdir(call: Call<'_>, fh: u64, after: u64, reply: ReplyDirectory) {
     });
 }
 
-/// Each entry that is sent counts as one lookup of its inode; `.` and `..` do not.
+/// As readdir, with the attributes of each entry.
 pub fn readdirplus(call: Call<'_>, fh: u64, after: u64, reply: ReplyDirectoryPlus) {
     let (vfs, who, dir, numbers) = (call.vfs(), call.who(), call.ino, call.numbers());
-    let unsent = vfs.clone();
-    let work = async move {
+    let work = async move { full_page(&vfs, &who, dir, fh, after).await };
+    call.serve(reply, work, move |mut reply, page: Vec<Listed>| {
+        for item in &page {
+            if push(numbers, &mut reply, item) {
+                break;
+            }
+        }
+        reply.ok();
+    });
+}
+
+/// The next entries, all but `.` and `..` with attributes: those that are not at hand are looked up,
+/// and names that vanished meanwhile are left out. Empty only at the end of the directory.
+async fn full_page(
+    vfs: &Vfs,
+    who: &Credentials,
+    dir: Ino,
+    fh: u64,
+    mut after: u64,
+) -> Result<Vec<Listed>> {
+    loop {
         let mut page = vfs.readdir(fh, after, PAGE_PLUS, true).await?;
+        let Some(last) = page.last() else { return Ok(page) };
+        after = last.cookie;
         for item in page.iter_mut().filter(|item| item.entry.is_none() && !is_dot(item)) {
-            item.entry = match vfs.lookup(&who, dir, &item.name).await {
+            item.entry = match vfs.lookup(who, dir, &item.name).await {
                 Ok(Found::Entry(entry)) => Some(entry),
                 Ok(Found::Absent { .. }) => None,
                 Err(error) if error.code == Code::NotFound => None,
                 Err(error) => return Err(error),
             };
         }
-        Ok(page)
-    };
-    call.serve(reply, work, move |mut reply, page: Vec<Listed>| {
-        let mut items = page.into_iter();
-        let mut left_out = None;
-        for item in items.by_ref() {
-            if push(numbers, &mut reply, &item) {
-                left_out = Some(item);
-                break;
-            }
+        page.retain(|item| item.entry.is_some() || is_dot(item));
+        if !page.is_empty() {
+            return Ok(page);
         }
-        reply.ok();
-        for entry in left_out.into_iter().chain(items).filter_map(|item| item.entry) {
-            unsent.forget(entry.attr.ino, 1);
-        }
-    });
+    }
 }
 
-/// Adds an entry; true when there is no room for it. A name that vanished meanwhile is left out.
+/// Adds an entry; true when there is no room for it. Of `.` and `..` the kernel takes only the
+/// number.
 fn push(numbers: Numbers, reply: &mut ReplyDirectoryPlus, item: &Listed) -> bool {
     let name = OsStr::from_bytes(&item.name);
     let (attr, ttl) = match &item.entry {
         Some(Entry { attr, ttl }) => (numbers.file_attr(attr), *ttl),
-        None if is_dot(item) => (numbers.bare_attr(item.ino, item.kind), Duration::ZERO),
-        None => return false,
+        None => (numbers.bare_attr(item.ino, item.kind), Duration::ZERO),
     };
     reply.add(attr.ino, item.cookie, name, &ttl, &attr, GENERATION)
 }

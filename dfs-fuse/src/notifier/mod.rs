@@ -91,7 +91,7 @@ impl KernelCache for Notifier {
         }
     }
 
-    /// `done` also waits for every attribute that was to be forgotten before this call.
+    /// `done` also waits for every attribute and epoch that was asked for before this call.
     fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
         if self.shared.sink.get().is_none() {
             return done();
@@ -102,11 +102,13 @@ impl KernelCache for Notifier {
         call(finished);
     }
 
-    fn forget_pages(&self, ino: Ino, off: u64) {
-        if self.shared.sink.get().is_some() {
-            self.shared.lock().add_pages(ino, off);
-            self.shared.slow.notify_one();
+    fn forget_pages(&self, ino: Ino, off: u64, done: Box<dyn FnOnce() + Send>) {
+        if self.shared.sink.get().is_none() {
+            return done();
         }
+        let refused = self.shared.lock().add_pages(ino, off, done);
+        self.shared.slow.notify_one();
+        call(refused.into_iter().collect());
     }
 
     fn bump_epoch(&self) {

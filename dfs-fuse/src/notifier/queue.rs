@@ -37,7 +37,8 @@ struct Batch {
     dirs: BTreeSet<Ino>,
     /// One of them is being sent.
     busy: bool,
-    /// There was no room for the entries: only the epoch can cover them.
+    /// Not done before the epoch is raised: it was asked for before, or there was no room for the
+    /// entries.
     needs_epoch: bool,
     /// Round of attributes this batch waits for.
     round: u64,
@@ -58,6 +59,8 @@ pub struct Queue {
     rounds_sent: u64,
     /// Somebody asked for the epoch.
     pub epoch_wanted: bool,
+    /// It is being raised.
+    epoch_busy: bool,
     /// The kernel knows no epoch.
     no_epoch: bool,
     batches: VecDeque<Batch>,
@@ -65,7 +68,9 @@ pub struct Queue {
     /// Batches below this number are covered by the epoch taken last.
     epoch_covers: u64,
     entries: usize,
-    pages: BTreeMap<Ino, u64>,
+    pages: BTreeMap<Ino, (u64, Vec<Done>)>,
+    /// Who waits for the pages that are being dropped now.
+    pages_busy: Vec<Done>,
     /// The mount is gone.
     pub closed: bool,
 }
@@ -95,7 +100,7 @@ impl Queue {
             dirs: entries.iter().map(|entry| entry.dir).collect(),
             entries: entries.into(),
             busy: false,
-            needs_epoch: false,
+            needs_epoch: self.epoch_wanted || self.epoch_busy,
             round: self.rounds_taken + u64::from(!self.attrs.is_empty()),
             deadline,
             soft: None,
@@ -106,22 +111,27 @@ impl Queue {
             tracing::warn!(epoch = !self.no_epoch, "too many entry notifications wait");
             batch.clear();
             batch.needs_epoch = !self.no_epoch;
-            self.epoch_wanted = true;
         }
+        self.epoch_wanted |= batch.needs_epoch;
         self.entries += batch.entries.len();
         self.next_batch += 1;
         self.batches.push_back(batch);
         self.take_done()
     }
 
-    /// Adds pages to forget from `off` on.
-    pub fn add_pages(&mut self, ino: Ino, off: u64) {
+    /// Adds pages to forget from `off` on. Gives `done` back if there is no room, or no mount.
+    pub fn add_pages(&mut self, ino: Ino, off: u64, done: Done) -> Option<Done> {
+        if self.closed {
+            return Some(done);
+        }
         if self.pages.len() >= INODES && !self.pages.contains_key(&ino) {
             tracing::warn!(inode = %ino, "too many page notifications wait, this one is dropped");
-            return;
+            return Some(done);
         }
-        let from = self.pages.entry(ino).or_insert(off);
+        let (from, waiting) = self.pages.entry(ino).or_insert((off, Vec::new()));
         *from = off.min(*from);
+        waiting.push(done);
+        None
     }
 
     /// Takes all attributes, if there are any.
@@ -143,13 +153,15 @@ impl Queue {
     pub fn take_epoch(&mut self, now: Instant) -> bool {
         self.epoch_covers = self.next_batch;
         let late = self.batches.iter().any(|b| b.late(now));
-        std::mem::take(&mut self.epoch_wanted) || late
+        self.epoch_busy = std::mem::take(&mut self.epoch_wanted) || late;
+        self.epoch_busy
     }
 
     /// The epoch was raised. It covers every entry that was queued when it was taken; what came
     /// later may name lookups that began after it.
     pub fn epoch_raised(&mut self) -> Vec<Done> {
         let covers = self.epoch_covers;
+        self.epoch_busy = false;
         for batch in self.batches.iter_mut().filter(|b| b.number < covers) {
             self.entries -= batch.entries.len();
             batch.clear();
@@ -159,7 +171,7 @@ impl Queue {
 
     /// The kernel has no epoch: batches that are late count as done at `soft`, and go on.
     pub fn epoch_unknown(&mut self, now: Instant, soft: Instant) -> Vec<Done> {
-        self.no_epoch = true;
+        (self.no_epoch, self.epoch_busy) = (true, false);
         for batch in self.batches.iter_mut().filter(|b| b.late(now)) {
             batch.soft = Some(soft);
             batch.needs_epoch = false;
@@ -198,7 +210,8 @@ impl Queue {
                 return Some(SlowJob::Listing { batch: number, dir });
             }
         }
-        let (ino, off) = self.pages.pop_first()?;
+        let (ino, (off, waiting)) = self.pages.pop_first()?;
+        self.pages_busy = waiting;
         Some(SlowJob::Pages { ino, off })
     }
 
@@ -209,15 +222,21 @@ impl Queue {
         {
             found.busy = false;
         }
-        self.take_done()
+        let mut done = self.take_done();
+        if let SlowJob::Pages { .. } = job {
+            done.append(&mut self.pages_busy);
+        }
+        done
     }
 
     /// Gives up: everything queued counts as done.
     pub fn close(&mut self) -> Vec<Done> {
         self.closed = true;
         self.attrs.clear();
-        self.pages.clear();
-        self.batches.drain(..).filter_map(|batch| batch.done).collect()
+        let mut done = std::mem::take(&mut self.pages_busy);
+        done.extend(std::mem::take(&mut self.pages).into_values().flat_map(|(_, waiting)| waiting));
+        done.extend(self.batches.drain(..).filter_map(|batch| batch.done));
+        done
     }
 
     fn take_done(&mut self) -> Vec<Done> {

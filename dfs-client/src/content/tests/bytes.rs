@@ -1,7 +1,7 @@
 //! Any order of writes, truncations, holes, commits and evictions gives the bytes a plain array
 //! would hold, here and at the server.
 
-use super::{Rig, root, run};
+use super::rig::{Rig, root, run};
 use crate::vfs::Fallocate;
 use dfs_core::Ino;
 use proptest::prelude::*;
@@ -22,7 +22,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (at.clone(), 1..60_000usize, 1..255u8).prop_map(|(at, len, b)| Step::Write(at, len, b)),
         at.clone().prop_map(Step::Truncate),
-        (at.clone(), 1..50_000u64, any::<bool>()).prop_map(|(at, len, keep)| Step::Zero(at, len, keep)),
+        (at.clone(), 1..50_000u64, any::<bool>())
+            .prop_map(|(at, len, keep)| Step::Zero(at, len, keep)),
         Just(Step::Commit),
         Just(Step::Recall),
         (at, 1..70_000u32).prop_map(|(at, len)| Step::Reread(at, len)),

@@ -114,7 +114,7 @@ impl Store {
     }
 
     pub(super) fn mark(&mut self) -> Mark {
-        Mark { as_of: self.number(), promised_attr: true, promised_dir: false }
+        Mark { as_of: self.number(), promised_attr: true, ..Mark::default() }
     }
 
     fn content(&mut self, ino: u64, have: u64, max: u32, from: u64) -> Result<ContentRep> {
@@ -338,9 +338,10 @@ impl Session for Fake {
         tokio::spawn(async move {
             while let Ok(Some(message)) = stream.message().await {
                 let kind = match message.kind {
-                    Some(from_client::Kind::Attach(_)) => {
-                        from_server::Kind::Attached(Attached { leader_epoch: 1, ..Default::default() })
-                    }
+                    Some(from_client::Kind::Attach(_)) => from_server::Kind::Attached(Attached {
+                        leader_epoch: 1,
+                        ..Default::default()
+                    }),
                     Some(from_client::Kind::Renew(renew)) => {
                         from_server::Kind::RenewAck(RenewAck {
                             echo_ms: renew.send_time_ms,

@@ -1,181 +1,17 @@
 mod bytes;
 mod fake;
+mod rig;
 
-use super::Content;
-use crate::cache::Cache;
-use crate::client::{Client, ContentHooks};
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Address, Config, Patience, RdwrLease, Reads};
-use crate::kernel::NoKernel;
-use crate::locks::HeldLocks;
-use crate::metadata::Metadata;
-use crate::metrics::Metrics;
-use crate::recovered::RecoveryArea;
-use crate::rpc::Rpc;
-use crate::session::{Events, Session};
-use crate::vfs::{Fallocate, OpenFlags, Seek};
-use dfs_core::access::Credentials;
-use dfs_core::{Code, Ino};
+use crate::cache::{Cache, Owner};
+use crate::client::ContentHooks;
+use crate::config::Reads;
+use crate::vfs::{Fallocate, Seek};
+use dfs_core::attr::{SetAttr, SetTime};
+use dfs_core::time::Timestamp;
+use dfs_core::{Code, Fence, Ino};
 use dfs_proto::v1;
-use dfs_proto::v1::coherence_server::CoherenceServer;
-use dfs_proto::v1::file_store_server::FileStoreServer;
-use dfs_proto::v1::session_server::SessionServer;
-use fake::Fake;
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
-use tempfile::TempDir;
-use tokio_stream::wrappers::ReceiverStream;
-
-/// Longest wait for something that happens in the background.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// A client with its own server.
-struct Rig {
-    fake: Fake,
-    content: Arc<Content>,
-    client: Arc<Client>,
-    _dir: TempDir,
-}
-
-fn run<F: Future>(f: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f)
-}
-
-async fn serve(fake: &Fake) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (to, from) = tokio::sync::mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if to.send(Ok::<_, std::io::Error>(stream)).await.is_err() {
-                break;
-            }
-        }
-    });
-    let max = dfs_core::limits::MESSAGE_MAX;
-    let server = tonic::transport::Server::builder()
-        .add_service(CoherenceServer::new(fake.clone()).max_decoding_message_size(max))
-        .add_service(FileStoreServer::new(fake.clone()))
-        .add_service(SessionServer::new(fake.clone()));
-    tokio::spawn(server.serve_with_incoming(ReceiverStream::new(from)));
-    address
-}
-
-impl Rig {
-    async fn new() -> Rig {
-        Rig::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut Config)) -> Rig {
-        let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
-        let mut config = Config {
-            server: Address::Tcp(serve(&fake).await),
-            subtree: Vec::new(),
-            cache_dir: dir.path().join("session"),
-            cache_bytes: 256 << 20,
-            read_only: false,
-            patience: Patience::Soft(Duration::from_secs(5)),
-            reads: Reads::Follow,
-            rdwr_lease: RdwrLease::Try,
-            rwlock: false,
-            lease_wait: Duration::from_secs(5),
-            description: "test".into(),
-        };
-        change(&mut config);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let metrics = Arc::new(Metrics::default());
-        let session =
-            Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await.unwrap();
-        let client = Arc::new(Client {
-            rpc: Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics)).unwrap(),
-            metadata: Metadata::new(Arc::clone(&clock)),
-            locks: HeldLocks::default(),
-            kernel: Arc::new(NoKernel),
-            runtime: tokio::runtime::Handle::current(),
-            hooks: OnceLock::new(),
-            config,
-            clock,
-            metrics,
-            session,
-        });
-        let cache = Arc::new(Cache::open(&dir.path().join("cache"), 256 << 20).unwrap());
-        let area = RecoveryArea::open(&cache.recovered_dir(), 1 << 30, Duration::ZERO).unwrap();
-        let content = Content::new(Arc::clone(&client), cache, Arc::new(area));
-        client.set_hooks(Arc::<Content>::clone(&content) as Arc<dyn ContentHooks>);
-        let events = Arc::downgrade(&client);
-        client.session.run(events as Weak<dyn Events>).unwrap();
-        client.session.gate().await.unwrap();
-        Rig { fake, content, client, _dir: dir }
-    }
-
-    /// Makes the attributes known under a promise, as a lookup does.
-    fn promise(&self, ino: u64) {
-        let asked = self.client.metadata.asked();
-        let (mark, attr) = {
-            let mut store = self.fake.lock();
-            (store.mark(), store.attr(ino))
-        };
-        self.client.metadata.store_attr(asked, &mark, attr);
-    }
-
-    /// Another client publishes a version: first the push, then the change.
-    fn publish(&self, ino: u64, bytes: &[u8]) {
-        let old_ver = self.fake.lock().attr(ino).content_ver;
-        let seq = self.fake.lock().mark().as_of;
-        let data = v1::Data { ino, old_ver, unchanged_below: None };
-        let item = v1::InvalItem { what: Some(v1::inval_item::What::Data(data)) };
-        self.client.inval(v1::Inval { number: seq, seq, items: vec![item] });
-        self.fake.lock().put(ino, bytes);
-    }
-
-    async fn create(&self, ino: u64) -> u64 {
-        let (attr, grant) = {
-            let mut store = self.fake.lock();
-            store.put(ino, b"");
-            (store.attr(ino), store.grant(ino))
-        };
-        self.promise(ino);
-        let held = super::remote::held(&grant);
-        self.content.open_created(&root(), &attr, Some(held), flags("w")).await.unwrap().fh
-    }
-
-    async fn open(&self, ino: u64, how: &str) -> u64 {
-        self.content.open(&root(), Ino(ino), flags(how)).await.unwrap().fh
-    }
-
-    fn calls(&self) -> u64 {
-        self.client.rpc.counts().iter().filter(|(verb, _)| !is_session(verb)).map(|(_, n)| n).sum()
-    }
-
-    async fn until(&self, what: &str, mut done: impl FnMut(&Rig) -> bool) {
-        let wait = async {
-            while !done(self) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
-    }
-}
-
-fn is_session(verb: &str) -> bool {
-    ["establish", "control", "reclaim", "reclaim_done", "close"].contains(&verb)
-}
-
-fn root() -> Credentials {
-    Credentials::root()
-}
-
-/// `r`ead, `w`rite, `a`ppend, `t`runcate, `n`onblock.
-fn flags(how: &str) -> OpenFlags {
-    OpenFlags {
-        read: how.contains('r'),
-        write: how.contains(['w', 'a']),
-        append: how.contains('a'),
-        truncate: how.contains('t'),
-        nonblock: how.contains('n'),
-        ..OpenFlags::default()
-    }
-}
+use rig::{Rig, flags, root, run};
+use std::path::Path;
 
 #[test]
 fn create_write_close_costs_one_commit() {
@@ -230,9 +66,7 @@ fn open_handle_follows_a_newer_version() {
         assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"old content");
         rig.publish(3, b"new");
         let ver = rig.fake.lock().attr(3).content_ver;
-        let current = |rig: &Rig| {
-            rig.content.find(Ino(3)).unwrap().view().working.version() == ver
-        };
+        let current = |rig: &Rig| rig.content.find(Ino(3)).unwrap().view().working.version() == ver;
         // The version was published after the push: an eager answer may be one too old.
         rig.content.find(Ino(3)).unwrap().lock().must_reach = ver;
         assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"new");
@@ -301,6 +135,87 @@ fn revoked_lease_on_an_unchanged_base_is_rescued() {
         rig.content.fsync(fh).await.unwrap();
         assert_eq!(rig.fake.lock().bytes(7), b"kept");
         rig.content.write(fh, 4, b"!", false).await.unwrap();
+    });
+}
+
+#[test]
+fn dirty_file_survives_a_new_session() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"kept", false).await.unwrap();
+        rig.fake.lock().files.get_mut(&7).unwrap().held = None;
+        ContentHooks::session_replaced(&*rig.content);
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"kept");
+    });
+}
+
+/// Work on version `ver` of inode 7, left in the cache by a daemon that died.
+fn unsaved_work(dir: &Path, ver: u64) {
+    let cache = Cache::open(dir, 1 << 20).unwrap();
+    let file = cache.open_file(Ino(7), ver, 10).unwrap();
+    let owner = Owner { fence: Fence(1), path: b"x".to_vec(), uid: 0 };
+    file.set_owner(owner).unwrap();
+    file.write(3, b"work").unwrap();
+}
+
+#[test]
+fn unsaved_work_of_an_earlier_life_is_committed_on_the_same_base() {
+    run(async {
+        let rig = Rig::build(
+            |_| {},
+            |dir, fake| {
+                fake.lock().put(7, b"0123456789");
+                unsaved_work(dir, fake.lock().attr(7).content_ver);
+            },
+        )
+        .await;
+        rig.until("it is committed", |rig| rig.fake.lock().bytes(7) == b"012work789").await;
+    });
+}
+
+#[test]
+fn unsaved_work_of_an_earlier_life_is_put_aside_on_another_base() {
+    run(async {
+        let rig = Rig::build(
+            |_| {},
+            |dir, fake| {
+                fake.lock().put(7, b"0123456789");
+                unsaved_work(dir, fake.lock().attr(7).content_ver);
+                fake.lock().put(7, b"newer");
+            },
+        )
+        .await;
+        rig.promise(7);
+        rig.until("it is put aside", |rig| rig.content.conflict_of(Ino(7)).is_some()).await;
+        assert_eq!(rig.fake.lock().bytes(7), b"newer");
+        let fh = rig.open(7, "rw").await;
+        assert_eq!(rig.content.read(fh, 0, 9).await.unwrap(), b"newer");
+        rig.content.write(fh, 0, b"N", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"Newer");
+    });
+}
+
+#[test]
+fn staged_attributes_ride_on_the_commit() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"x", false).await.unwrap();
+        let at = Timestamp { seconds: 1000, nanos: 5 };
+        let set = SetAttr { mode: Some(0o600), mtime: Some(SetTime::To(at)), ..SetAttr::default() };
+        assert!(ContentHooks::stage_attrs(&*rig.content, Ino(7), &set));
+        let mut attr = rig.client.attr(Ino(7)).await.unwrap();
+        ContentHooks::overlay(&*rig.content, &mut attr);
+        assert_eq!((attr.mode, attr.mtime, attr.size), (0o600, at, 1));
+        rig.content.flush(fh).await.unwrap();
+        let attr = rig.fake.lock().attr(7);
+        assert_eq!((attr.mode, attr.mtime, attr.size), (0o600, at, 1));
+        assert_eq!(rig.calls(), 1);
+        rig.content.release(fh).unwrap();
+        assert!(!ContentHooks::stage_attrs(&*rig.content, Ino(7), &set), "nobody would commit it");
     });
 }
 

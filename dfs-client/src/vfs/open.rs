@@ -1,0 +1,78 @@
+//! Making, opening and closing files.
+
+use super::create::touched_by;
+use super::{Entry, OpenFlags, Opened, Vfs};
+use crate::client::Client;
+use crate::content::held;
+use dfs_core::access::Credentials;
+use dfs_core::attr::{Kind, MODE_MASK};
+use dfs_core::name::Name;
+use dfs_core::{Code, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+
+impl Vfs {
+    /// Makes a file and opens it (O_CREAT); without `exclusive` one that exists is opened. A new file
+    /// comes with its write lease in the same call. `mode`: permission bits, umask applied.
+    ///
+    /// Errors: `Exists`, `AccessDenied`, `NotFound`, `NoSpace`, `ReadOnly`, `IsDirectory`; for an
+    /// existing file those of [`open`](Vfs::open).
+    pub async fn create(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        mode: u32,
+        flags: OpenFlags,
+    ) -> Result<(Entry, Opened)> {
+        self.writable()?;
+        let name = Name::new(name)?;
+        let request = v1::CreateReq {
+            caller: None,
+            dir: dir.0,
+            name: name.as_bytes().to_vec().into(),
+            mode: mode & MODE_MASK,
+            exclusive: flags.exclusive,
+            lease: flags.write,
+        };
+        let asked = self.client.metadata.asked();
+        let of = name.clone();
+        let apply = move |client: &Client, reply: &v1::CreateRep| {
+            let mark = reply.mark.unwrap_or_default();
+            client.named(asked, &mark, &of, reply.attr.clone(), reply.dir.clone()).map(drop)
+        };
+        let reply = self.client.change(who, touched_by(dir, &name), request, apply).await?;
+        let attr = convert::need_attr(reply.attr)?;
+        let opened = match reply.created {
+            true => {
+                let grant = reply.grant.as_ref().map(held);
+                self.content.open_created(who, &attr, grant, flags).await?
+            }
+            false => {
+                check_kind(attr.ino, attr.kind)?;
+                self.content.open(who, attr.ino, flags).await?
+            }
+        };
+        Ok((self.entry(dir, &name, attr), opened))
+    }
+
+    /// Opens a file at its current version (open(2)); see [`OpenFlags`].
+    ///
+    /// Errors: `AccessDenied`, `ReadOnly`, `IsDirectory`, `Stale`; for writing those of taking the
+    /// lease: `WouldBlock`, `Busy` after the configured wait, `Interrupted`.
+    pub async fn open(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.content.open(who, ino, flags).await
+    }
+
+    /// The last reference to an open file is gone. Errors: `BadHandle`.
+    pub fn release(&self, fh: u64) -> Result<()> {
+        self.content.release(fh)
+    }
+}
+
+fn check_kind(ino: Ino, kind: Kind) -> Result<()> {
+    match kind {
+        Kind::File => Ok(()),
+        Kind::Directory => Err(FsError::new(Code::IsDirectory, format!("inode {ino}"))),
+        _ => Err(FsError::new(Code::NoDevice, format!("inode {ino} is no file"))),
+    }
+}

@@ -1,0 +1,29 @@
+//! Writing files.
+
+use super::Vfs;
+use dfs_core::Result;
+
+impl Vfs {
+    /// Writes all of `data` at `off`, or at the end of the file if the handle appends. Returns the
+    /// number of bytes. `kill_suid`: set-user-id and set-group-id go (HANDLE_KILLPRIV_V2).
+    ///
+    /// Errors: `BadHandle`; `FileTooBig`; `NoSpace` if the cache is full; `Io` after unsaved bytes of
+    /// this handle had to be put aside; those of waiting for the lease.
+    pub async fn write(&self, fh: u64, off: u64, data: &[u8], kill_suid: bool) -> Result<usize> {
+        self.content.write(fh, off, data, kill_suid).await
+    }
+
+    /// Copies up to `len` bytes between open files without moving data (copy_file_range(2)).
+    ///
+    /// Errors: `BadHandle`; `Invalid` if the ranges overlap; those of a commit.
+    pub async fn copy_file_range(
+        &self,
+        src: u64,
+        src_off: u64,
+        dst: u64,
+        dst_off: u64,
+        len: u64,
+    ) -> Result<u64> {
+        self.content.copy_file_range(src, src_off, dst, dst_off, len).await
+    }
+}
