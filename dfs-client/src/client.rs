@@ -48,7 +48,8 @@ pub trait ContentHooks: Send + Sync {
     /// Attributes of `ino` are about to change.
     fn attr_changed(&self, ino: Ino);
     /// Lays what is unsaved here (size, blocks, mtime, staged attributes) over the server's view.
-    fn overlay(&self, attr: &mut Attr);
+    /// True if it did: the next commit changes these attributes again.
+    fn overlay(&self, attr: &mut Attr) -> bool;
     /// Somebody wants a grant. One that is unknown here (its `Acquire` was interrupted) must be
     /// released at once.
     fn recall(&self, recall: v1::Recall);
@@ -227,10 +228,9 @@ impl Client {
             Some(cached) if cached.attr_ver >= attr.attr_ver => (cached, ttl),
             _ => (attr, Duration::ZERO),
         };
-        if let Some(hooks) = self.hooks() {
-            hooks.overlay(&mut attr);
-        }
-        Entry { attr, ttl }
+        let unsaved = self.hooks().is_some_and(|hooks| hooks.overlay(&mut attr));
+        // Nobody would tell the kernel what the commit makes of them (ctime, above all).
+        Entry { attr, ttl: if unsaved { Duration::ZERO } else { ttl } }
     }
 
     /// The last local handle of an inode without names is closed: the server may free it.
