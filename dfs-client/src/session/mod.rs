@@ -20,7 +20,7 @@ use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use establish::Granted;
-use mount_id::MountId;
+pub use mount_id::MountId;
 use ops::Ops;
 use outbox::Outbox;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -116,10 +116,10 @@ impl Session {
     /// `TooOld` if it speaks no common protocol.
     pub async fn establish(
         config: &Config,
+        mount: MountId,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Session>> {
-        let mount = MountId::open(&config.cache_dir)?;
         let granted =
             establish::first(&config.server, &mount, &config.description, &*clock).await?;
         metrics.sessions.inc();

@@ -1,7 +1,6 @@
 //! The session of a client against a server that fails in every way: lease, pushes, expiry, restart.
 
 use crate::fake::{Fake, Fate, ROOT, config, run, tree};
-use dfs_client::client::Client;
 use dfs_client::config::Patience;
 use dfs_client::kernel::NoKernel;
 use dfs_client::vfs::{Found, RecordLock, Vfs};
@@ -55,8 +54,7 @@ fn absent_server_is_a_clear_error_in_seconds() {
         let nobody = dfs_client::config::Address::Unix(dir.path().join("nobody"));
         let config = config(nobody, dir.path().join("cache"), Patience::Hard);
         let began = Instant::now();
-        let error =
-            Client::connect(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
+        let error = Vfs::start(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
         assert_eq!(error.code, Code::Unavailable);
         assert!(error.message.starts_with("cannot reach server "), "{error}");
         assert!(!error.message.contains('\n'));
@@ -71,8 +69,7 @@ fn server_without_common_protocol_is_refused() {
         fake.with(|s| s.protocol = 9);
         let dir = tempfile::tempdir().unwrap();
         let config = config(fake.tcp().await, dir.path().join("cache"), Patience::Hard);
-        let error =
-            Client::connect(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
+        let error = Vfs::start(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
         assert_eq!(error.code, Code::TooOld);
     });
 }
