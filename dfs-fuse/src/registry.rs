@@ -183,15 +183,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (alive, dead) = (folder.path().join("alive"), folder.path().join("dead"));
         let records = folder.path().join("records");
-        for path in [&alive, &dead, &records] {
-            std::fs::create_dir(path).unwrap();
-            std::fs::write(records.join(path.file_name().unwrap()), path.as_os_str().as_bytes())
-                .unwrap();
+        std::fs::create_dir(&records).unwrap();
+        for cache in [&alive, &dead] {
+            std::fs::create_dir(cache).unwrap();
+            let record = records.join(cache.file_name().unwrap());
+            std::fs::write(record, cache.as_os_str().as_bytes()).unwrap();
         }
         let _lock = CacheLock::take(&alive, Duration::ZERO).unwrap();
         drop(CacheLock::take(&dead, Duration::ZERO).unwrap());
         sweep(&records).unwrap();
         assert!(records.join("alive").exists());
-        assert!(!records.join("dead").exists() && !records.join("records").exists());
+        assert!(!records.join("dead").exists());
     }
 }
