@@ -105,7 +105,7 @@ pub struct Client {
     pub kernel: Arc<dyn KernelCache>,
     /// Runtime of the calls.
     pub runtime: Handle,
-    pub(crate) hooks: OnceLock<Arc<dyn ContentHooks>>,
+    pub(crate) hooks: OnceLock<Weak<dyn ContentHooks>>,
 }
 
 impl Client {
@@ -160,14 +160,16 @@ impl Client {
         self.session.close().await;
     }
 
-    /// Ties the content layer in, once, before the session runs.
+    /// Ties the content layer in, once, before the session runs. It refers to the client, so the
+    /// client holds it only weakly.
     pub fn set_hooks(&self, hooks: Arc<dyn ContentHooks>) {
-        assert!(self.hooks.set(hooks).is_ok(), "the content layer is tied in once");
+        let tied = self.hooks.set(Arc::downgrade(&hooks));
+        assert!(tied.is_ok(), "the content layer is tied in once");
     }
 
-    /// The content layer. None only in tests that run without one.
-    pub fn hooks(&self) -> Option<&Arc<dyn ContentHooks>> {
-        self.hooks.get()
+    /// The content layer. None only in tests that run without one, and while everything ends.
+    pub fn hooks(&self) -> Option<Arc<dyn ContentHooks>> {
+        self.hooks.get()?.upgrade()
     }
 
     /// Whether a local handle of the inode is open.

@@ -28,7 +28,15 @@ fn docs_links_lead_somewhere() {
 #[test]
 fn docs_name_files_that_exist() {
     const ENDINGS: [&str; 6] = [".rs", ".proto", ".toml", ".md", ".sh", "/"];
-    let bases = ["", "dfs-core/src", "dfs-server/src", "dfs-client/src", "dfs-fuse/src", "proto"];
+    let bases = [
+        "",
+        "dfs-core/src",
+        "dfs-server/src",
+        "dfs-server/src/nameserver",
+        "dfs-client/src",
+        "dfs-fuse/src",
+        "proto",
+    ];
     let mut findings = Vec::new();
     for file in files(".md").into_iter().filter(|f| f.path != "CHANGELOG.md") {
         let folder = file.path.rsplit_once('/').map_or("", |p| p.0);
@@ -54,8 +62,8 @@ fn is_data(name: &str) -> bool {
         "data/",
         "objects/",
         "recovered/",
-        "unsaved/",
-        "fresh/",
+        "content/unsaved/",
+        "content/recovered/",
         "log/",
         "target/",
         "DIR/",

@@ -22,7 +22,6 @@ const TERMS: &[(&str, &str)] = &[
     ("namenode", "name server"),
     ("datanode", "file store"),
     ("login", "session"),
-    ("generation", "epoch, fence or version"),
     ("trash", "tombstone"),
 ];
 

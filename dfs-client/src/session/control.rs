@@ -60,7 +60,10 @@ pub(super) fn spawn(session: Arc<Session>) -> Result<()> {
                 () = beats(&session) => {}
             }
         });
-        session.closed.send_replace(true);
+        // Whoever waits for the end may want to start anew in the same cache folder.
+        let closed = session.closed.clone();
+        drop(session);
+        closed.send_replace(true);
     };
     let thread = std::thread::Builder::new().name("dfs-control".into()).spawn(body);
     thread.map(drop).map_err(|e| FsError::new(Code::Io, format!("control thread: {e}")))
@@ -83,10 +86,9 @@ async fn keep(session: &Session) {
     let mut pause = PAUSE_MIN;
     loop {
         let mut stream = Stream::new(session, client.clone());
-        let end = match *session.closing.borrow() {
-            true => End::Closed,
-            false => stream.run().await,
-        };
+        // Copied first: a borrow held by the match would keep `close` from saying that we stop.
+        let closing = *session.closing.borrow();
+        let end = if closing { End::Closed } else { stream.run().await };
         match end {
             End::Closed => return farewell(session, &mut client).await,
             End::Expired => renew_session(session, &mut client).await,
