@@ -222,3 +222,18 @@ fn trimmed_promises_are_forgotten_then_acknowledged() {
         assert_eq!(kernel.entries.lock().unwrap().len(), 1);
     });
 }
+
+#[test]
+fn client_stops_promptly_though_the_server_is_silent() {
+    run(async {
+        let fake = Fake::new();
+        let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
+        fake.with(|s| (s.renew, s.mute) = (false, true));
+        fake.break_stream();
+        fake.until("the client comes back", |s| s.attaches.len() > 1).await;
+        let began = Instant::now();
+        vfs.shutdown().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(fake.with(|s| s.closed), 1);
+    });
+}
