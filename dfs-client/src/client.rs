@@ -7,7 +7,7 @@ use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
 use crate::rpc::{Call, Rpc};
-use crate::session::Session;
+use crate::session::{MountId, Session};
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
@@ -48,7 +48,8 @@ pub trait ContentHooks: Send + Sync {
     /// Attributes of `ino` are about to change.
     fn attr_changed(&self, ino: Ino);
     /// Lays what is unsaved here (size, blocks, mtime, staged attributes) over the server's view.
-    fn overlay(&self, attr: &mut Attr);
+    /// True if it did: the next commit changes these attributes again.
+    fn overlay(&self, attr: &mut Attr) -> bool;
     /// Somebody wants a grant. One that is unknown here (its `Acquire` was interrupted) must be
     /// released at once.
     fn recall(&self, recall: v1::Recall);
@@ -104,7 +105,7 @@ pub struct Client {
     pub kernel: Arc<dyn KernelCache>,
     /// Runtime of the calls.
     pub runtime: Handle,
-    pub(crate) hooks: OnceLock<Arc<dyn ContentHooks>>,
+    pub(crate) hooks: OnceLock<Weak<dyn ContentHooks>>,
 }
 
 impl Client {
@@ -112,21 +113,24 @@ impl Client {
     /// [`Session::establish`].
     pub async fn connect(
         config: Config,
+        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
     ) -> Result<Arc<Client>> {
-        Client::connect_with(config, kernel, runtime, Arc::new(SystemClock)).await
+        Client::connect_with(config, mount, kernel, runtime, Arc::new(SystemClock)).await
     }
 
     /// As [`connect`](Self::connect), with another source of time.
     pub async fn connect_with(
         config: Config,
+        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Client>> {
         let metrics = Arc::new(Metrics::default());
-        let session = Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await?;
+        let session =
+            Session::establish(&config, mount, Arc::clone(&clock), Arc::clone(&metrics)).await?;
         let rpc = {
             let _inside = runtime.enter();
             Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics))?
@@ -159,14 +163,16 @@ impl Client {
         self.session.close().await;
     }
 
-    /// Ties the content layer in, once, before the session runs.
+    /// Ties the content layer in, once, before the session runs. It refers to the client, so the
+    /// client holds it only weakly.
     pub fn set_hooks(&self, hooks: Arc<dyn ContentHooks>) {
-        assert!(self.hooks.set(hooks).is_ok(), "the content layer is tied in once");
+        let tied = self.hooks.set(Arc::downgrade(&hooks));
+        assert!(tied.is_ok(), "the content layer is tied in once");
     }
 
-    /// The content layer. None only in tests that run without one.
-    pub fn hooks(&self) -> Option<&Arc<dyn ContentHooks>> {
-        self.hooks.get()
+    /// The content layer. None only in tests that run without one, and while everything ends.
+    pub fn hooks(&self) -> Option<Arc<dyn ContentHooks>> {
+        self.hooks.get()?.upgrade()
     }
 
     /// Whether a local handle of the inode is open.
@@ -225,10 +231,9 @@ impl Client {
             Some(cached) if cached.attr_ver >= attr.attr_ver => (cached, ttl),
             _ => (attr, Duration::ZERO),
         };
-        if let Some(hooks) = self.hooks() {
-            hooks.overlay(&mut attr);
-        }
-        Entry { attr, ttl }
+        let unsaved = self.hooks().is_some_and(|hooks| hooks.overlay(&mut attr));
+        // Nobody would tell the kernel what the commit makes of them (ctime, above all).
+        Entry { attr, ttl: if unsaved { Duration::ZERO } else { ttl } }
     }
 
     /// The last local handle of an inode without names is closed: the server may free it.

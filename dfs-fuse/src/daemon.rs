@@ -115,7 +115,7 @@ fn start_client(runtime: &Handle, config: Config, notifier: Arc<Notifier>) -> Re
         reach::server(&config.server).await?;
         match tokio::time::timeout(START_MAX, Vfs::start(config, notifier, runtime.clone())).await {
             Ok(Ok(vfs)) => Ok(Arc::new(vfs)),
-            Ok(Err(error)) => Err(Failure::mount(format!("server {server}: {error}"))),
+            Ok(Err(error)) => Err(Failure::mount(error.to_string())),
             Err(_) => Err(Failure::mount(format!(
                 "server {server} took the connection but did not answer within {} s",
                 START_MAX.as_secs()
@@ -178,11 +178,15 @@ impl Ending {
     fn finish(&self) {
         self.once.call_once(|| {
             self.notifier.close();
-            let shutdown = tokio::time::timeout;
-            let saved =
-                self.runtime.block_on(async { shutdown(SHUTDOWN_MAX, self.vfs.shutdown()).await });
-            match saved {
-                Ok(_) => tracing::info!("unmounted"),
+            // On the runtime's thread, so that not even a client that hangs keeps us here.
+            let (tell, told) = std::sync::mpsc::channel();
+            let vfs = self.vfs.clone();
+            self.runtime.spawn(async move {
+                vfs.shutdown().await;
+                let _ = tell.send(());
+            });
+            match told.recv_timeout(SHUTDOWN_MAX) {
+                Ok(()) => tracing::info!("unmounted"),
                 Err(_) => tracing::error!(
                     "server did not take all changes in time: they stay in the cache folder and are \
                      saved by the next mount"

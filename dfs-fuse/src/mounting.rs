@@ -28,7 +28,7 @@ pub fn prepare(path: &Path) -> Result<PathBuf> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(fail("does not exist".to_owned()));
             }
-            Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => {
+            Err(e) if is_dead(&e) => {
                 detach(path)
                     .map_err(|e| fail(format!("holds a dead mount that cannot be removed: {e}")))?;
             }
@@ -36,6 +36,12 @@ pub fn prepare(path: &Path) -> Result<PathBuf> {
         }
     }
     Err(fail("holds too many dead mounts".to_owned()))
+}
+
+/// Whether nobody serves a mount any more; ECONNABORTED is seen while its daemon is dying.
+fn is_dead(error: &std::io::Error) -> bool {
+    let dead = [Errno::ENOTCONN, Errno::ECONNABORTED];
+    error.raw_os_error().is_some_and(|errno| dead.contains(&Errno::from_raw(errno)))
 }
 
 /// Fails if the same source is mounted there already.

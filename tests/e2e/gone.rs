@@ -27,9 +27,9 @@ fn gone_hard_mount_waits_and_goes_on() {
         let make = wait::start("mkdir", move || std::fs::create_dir(path).unwrap());
         let make_other = wait::start("mkdir", move || std::fs::create_dir(other).unwrap());
         let save = wait::start("fsync", move || file.sync_all().unwrap());
-        assert!(make.still_running_after(Duration::from_secs(5)), "mkdir without a server");
-        assert!(make_other.still_running_after(Duration::ZERO));
-        assert!(save.still_running_after(Duration::ZERO), "fsync without a server");
+        make.must_wait(Duration::from_secs(5));
+        make_other.must_wait(Duration::ZERO);
+        save.must_wait(Duration::ZERO);
         let back = Instant::now();
         server.start();
         make.within(BACK_WITHIN);
@@ -54,7 +54,7 @@ fn gone_hard_mount_goes_on_after_the_session_term() {
         wait::until_true(LIMIT, "a term to pass", || gone.elapsed() > Duration::from_secs(20));
         let look = wait::start("stat after the term", move || sys::look(&path).unwrap());
         let save = wait::start("fsync", move || file.sync_all().unwrap());
-        assert!(save.still_running_after(Duration::from_secs(1)));
+        save.must_wait(Duration::from_secs(1));
         server.start();
         save.within(BACK_WITHIN);
         look.within(BACK_WITHIN);

@@ -103,7 +103,7 @@ fn kills_of_the_server_during_large_writes_leave_whole_files() {
                 file.write_all_at(&copy, 0).unwrap();
                 file.sync_all().unwrap();
             });
-            write.still_running_after(Duration::from_millis(150));
+            write.let_run(Duration::from_millis(150));
             server.kill_and_restart();
             write.within(ANSWER_WITHIN);
             let path = b.at("big");

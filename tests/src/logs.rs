@@ -6,6 +6,11 @@ use std::path::Path;
 /// How much of each log is shown.
 const TAIL_BYTES: u64 = 6_000;
 
+/// The log filter of all programs under test: `DFS_E2E_LOG`, such as `debug`.
+pub fn filter() -> Option<String> {
+    std::env::var("DFS_E2E_LOG").ok()
+}
+
 /// Writes a line past the capture of the test runner, so that every run shows what it did.
 pub fn say(line: &str) {
     // Nobody reads it: then nothing is lost.

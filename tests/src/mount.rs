@@ -3,7 +3,7 @@
 use crate::process::Process;
 use crate::server::Server;
 use crate::world::{Left, World};
-use crate::{fusectl, programs, shell, wait};
+use crate::{fusectl, logs, programs, shell, wait};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -148,6 +148,7 @@ impl Mount {
         if !has("cache_size=") {
             all.push("cache_size=1g".to_owned());
         }
+        all.extend(logs::filter().map(|filter| format!("log={filter}")));
         all.extend(options.iter().cloned());
         all.join(",")
     }

@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use crate::world::{Left, World};
-use crate::{programs, wait};
+use crate::{logs, programs, wait};
 use nix::sys::signal::Signal;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -101,6 +101,7 @@ impl Server {
         let mut command = Command::new(programs::ours("dfs-server"));
         command.arg("--data").arg(&self.spec.data).args(["--listen", &self.source()]);
         command.args(["--metrics-listen", &self.spec.metrics.to_string()]).args(&self.spec.args);
+        command.args(logs::filter().map(|filter| format!("--log={filter}")));
         command.stdin(Stdio::null()).stdout(out).stderr(log.expect("cannot open the log"));
         command
     }

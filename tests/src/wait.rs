@@ -64,17 +64,30 @@ impl<T> Task<T> {
         }
     }
 
-    /// Whether it still runs after `time`: true means it waits, as it should.
-    pub fn still_running_after(&self, time: Duration) -> bool {
+    /// Gives the work `time`, whether it needs it or not.
+    pub fn let_run(&self, time: Duration) {
+        let end = self.started + time;
+        while Instant::now() < end {
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// Waits for `time` after the start and panics if the work ended before: it is meant to wait.
+    pub fn must_wait(&self, time: Duration)
+    where
+        T: std::fmt::Debug,
+    {
         let end = self.started + time;
         while Instant::now() < end {
             match self.result.try_recv() {
                 Err(mpsc::TryRecvError::Empty) => std::thread::park_timeout(LOOK_EVERY),
-                // The value is lost, but a caller that asks is about to fail.
-                _ => return false,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                early => {
+                    let after = self.started.elapsed();
+                    panic!("{}: did not wait, {early:?} after {after:.1?}", self.what);
+                }
             }
         }
-        true
     }
 }
 

@@ -185,6 +185,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.left.break_all();
+        if std::env::var_os("DFS_E2E_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            say(&format!("kept: {}", self.dir.path().display()));
+        }
         // Files below are in use until the killed ones are really gone.
         let processes = std::mem::take(&mut *self.left.processes.lock().unwrap());
         for process in processes {

@@ -36,10 +36,8 @@ impl ContentHooks for Content {
         }
     }
 
-    fn overlay(&self, attr: &mut Attr) {
-        if let Some(file) = self.find(attr.ino) {
-            file.lock().overlay(attr);
-        }
+    fn overlay(&self, attr: &mut Attr) -> bool {
+        self.find(attr.ino).is_some_and(|file| file.lock().overlay(attr))
     }
 
     fn recall(&self, recall: v1::Recall) {

@@ -176,12 +176,12 @@ impl State {
         self.machine.set_commit_every(every);
     }
 
-    /// Lays local changes over attributes of the server.
-    pub(crate) fn overlay(&self, attr: &mut Attr) {
+    /// Lays local changes over attributes of the server. False if there are none.
+    pub(crate) fn overlay(&self, attr: &mut Attr) -> bool {
         let size = self.view.working.size();
         let newer_here = self.machine.is_dirty() || self.view.working.version() > attr.content_ver;
         if !newer_here {
-            return;
+            return false;
         }
         if size != attr.size {
             attr.size = size;
@@ -192,6 +192,7 @@ impl State {
             attr.ctime = attr.ctime.max(at);
         }
         self.overlay_staged(attr);
+        true
     }
 
     fn overlay_staged(&self, attr: &mut Attr) {

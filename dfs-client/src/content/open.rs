@@ -203,10 +203,13 @@ impl Content {
         let flags = handle.flags;
         drop(handle);
         self.uncount(&file, flags);
-        let idle = file.lock().open == 0;
-        if file.lock().has_work() || idle {
+        let (idle, unsaved) = {
+            let state = file.lock();
+            (state.open == 0, state.has_work())
+        };
+        if unsaved || idle {
             let content = self.arc();
-            self.client.runtime.spawn(async move { content.closed(&file).await });
+            self.client.runtime.spawn(async move { content.closed(&file, unsaved).await });
         }
         Ok(())
     }
@@ -245,12 +248,15 @@ impl Content {
     }
 
     /// After a close: commits what is left, and lets an inode without names go.
-    async fn closed(&self, file: &Arc<File>) {
+    async fn closed(&self, file: &Arc<File>, unsaved: bool) {
         if file.lock().open == 0 && self.is_orphan(file.ino).await && file.lock().open == 0 {
             self.bury(file).await;
             return;
         }
-        self.commit_in_background(file).await;
+        // What a writer that came since has half written is not ours to publish.
+        if unsaved && file.lock().machine.writers() == 0 {
+            self.commit_in_background(file).await;
+        }
     }
 
     async fn is_orphan(&self, ino: Ino) -> bool {

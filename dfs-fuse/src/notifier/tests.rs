@@ -213,12 +213,14 @@ mod queue_rules {
         assert!(!queue.take_epoch(now));
         assert_eq!(count(queue.add_batch(many(1), Box::new(|| ()), now + DEADLINE)), 0);
         assert!(queue.take_epoch(now), "no room");
-        // What is added while the epoch is being raised is not covered by it.
-        assert_eq!(count(queue.add_batch(Vec::new(), Box::new(|| ()), now)), 1);
+        // What is added while the epoch is being raised waits for the next one.
+        assert_eq!(count(queue.add_batch(Vec::new(), Box::new(|| ()), now + DEADLINE)), 0);
         assert_eq!(count(queue.add_batch(many(1), Box::new(|| ()), now + DEADLINE)), 0);
-        assert_eq!(count(queue.epoch_raised()), 2);
+        assert_eq!(count(queue.epoch_raised()), 2, "those before");
         assert!(queue.take_epoch(now));
-        assert_eq!(count(queue.epoch_raised()), 1, "had no room");
+        assert_eq!(count(queue.epoch_raised()), 2, "those after");
+        assert!(!queue.take_epoch(now));
+        assert_eq!(count(queue.add_batch(Vec::new(), Box::new(|| ()), now)), 1, "nothing to do");
 
         for ino in 0..bound as u64 {
             assert!(queue.add_attr(Ino(ino)));

@@ -5,12 +5,14 @@ use dfs_tests::sys::{self, Seen};
 use nix::libc::{EEXIST, ENOENT};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: u32 = 4;
 const NAMES: u32 = 12;
+/// Changes shown when one is stale.
+const HISTORY: usize = 16;
 const XATTR: &str = "user.note";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Tree {
     /// What exists, by path relative to the mount.
     known: BTreeMap<String, Kind>,
     checks: u64,
+    /// The last changes, for the message of a failure.
+    history: VecDeque<String>,
 }
 
 type Step = Result<(), String>;
@@ -39,7 +43,7 @@ impl Tree {
             std::fs::create_dir(here.join(format!("d{folder}"))).unwrap();
         }
         let (here, there) = (here.to_path_buf(), there.to_path_buf());
-        Tree { here, there, random, known: BTreeMap::new(), checks: 0 }
+        Tree { here, there, random, known: BTreeMap::new(), checks: 0, history: VecDeque::new() }
     }
 
     /// The other mount changes from now on.
@@ -55,19 +59,23 @@ impl Tree {
     /// One change, checked.
     pub fn step(&mut self) -> Step {
         let name = self.any_name();
-        match (self.known.get(&name).copied(), self.random.random_range(0..10)) {
-            (None, 0..4) => self.make_file(&name),
-            (None, 4..6) => self.make_folder(&name),
-            (None, 6..8) => self.make_symlink(&name),
-            (None, _) => self.make_hard_link(&name),
-            (Some(_), 0..2) => self.remove(&name),
-            (Some(_), 2..5) => self.rename(&name),
-            (Some(Kind::Link), _) => self.remove(&name),
-            (Some(_), 5) => self.chmod(&name),
-            (Some(_), 6) => self.set_xattr(&name),
-            (Some(Kind::File), 7) => self.truncate(&name),
-            (Some(Kind::File), 8) => self.exchange(&name),
-            (Some(_), _) => self.set_time(&name),
+        self.change(&name).map_err(|stale| format!("{stale}; before: {:?}", self.history))
+    }
+
+    fn change(&mut self, name: &str) -> Step {
+        match (self.known.get(name).copied(), self.random.random_range(0..10)) {
+            (None, 0..4) => self.make_file(name),
+            (None, 4..6) => self.make_folder(name),
+            (None, 6..8) => self.make_symlink(name),
+            (None, _) => self.make_hard_link(name),
+            (Some(_), 0..2) => self.remove(name),
+            (Some(_), 2..5) => self.rename(name),
+            (Some(Kind::Link), _) => self.remove(name),
+            (Some(_), 5) => self.chmod(name),
+            (Some(_), 6) => self.set_xattr(name),
+            (Some(Kind::File), 7) => self.truncate(name),
+            (Some(Kind::File), 8) => self.exchange(name),
+            (Some(_), _) => self.set_time(name),
         }
     }
 
@@ -84,7 +92,7 @@ impl Tree {
 
     fn make_file(&mut self, name: &str) -> Step {
         self.check_absent(name)?;
-        done("create", name, std::fs::File::create_new(self.here.join(name)))?;
+        self.done("create", name, std::fs::File::create_new(self.here.join(name)))?;
         self.now_is(name, Kind::File)?;
         // The name is taken for the other side too.
         let again = std::fs::File::create_new(self.there.join(name)).map_err(sys::errno);
@@ -92,7 +100,7 @@ impl Tree {
     }
 
     fn make_folder(&mut self, name: &str) -> Step {
-        done("mkdir", name, std::fs::create_dir(self.here.join(name)))?;
+        self.done("mkdir", name, std::fs::create_dir(self.here.join(name)))?;
         self.now_is(name, Kind::Folder)?;
         let inside = self.there.join(name);
         same(name, "names inside", sys::names(&inside).map_err(sys::errno), Ok(vec![]))
@@ -100,7 +108,7 @@ impl Tree {
 
     fn make_symlink(&mut self, name: &str) -> Step {
         let target = format!("to-{}", self.random.random_range(0..1000));
-        done("symlink", name, std::os::unix::fs::symlink(&target, self.here.join(name)))?;
+        self.done("symlink", name, std::os::unix::fs::symlink(&target, self.here.join(name)))?;
         self.now_is(name, Kind::Link)?;
         let seen = std::fs::read_link(self.there.join(name)).map_err(sys::errno);
         same(name, "link target", seen, Ok(PathBuf::from(target)))
@@ -108,7 +116,11 @@ impl Tree {
 
     fn make_hard_link(&mut self, name: &str) -> Step {
         let Some(file) = self.any_file() else { return Ok(()) };
-        done("link", name, std::fs::hard_link(self.here.join(&file), self.here.join(name)))?;
+        self.done(
+            "link",
+            &format!("{file} {name}"),
+            std::fs::hard_link(self.here.join(&file), self.here.join(name)),
+        )?;
         self.now_is(name, Kind::File)?;
         self.check_same(&file)
     }
@@ -116,8 +128,8 @@ impl Tree {
     fn remove(&mut self, name: &str) -> Step {
         let path = self.here.join(name);
         match self.known.remove(name) {
-            Some(Kind::Folder) => done("rmdir", name, std::fs::remove_dir(path))?,
-            _ => done("unlink", name, std::fs::remove_file(path))?,
+            Some(Kind::Folder) => self.done("rmdir", name, std::fs::remove_dir(path))?,
+            _ => self.done("unlink", name, std::fs::remove_file(path))?,
         }
         self.check_absent(name)?;
         self.check_listing(name)
@@ -136,8 +148,13 @@ impl Tree {
         if !fits || to == name || ino(&to) == ino(name) {
             return Ok(());
         }
-        done("rename", name, std::fs::rename(self.here.join(name), self.here.join(&to)))?;
+        self.done(
+            "rename",
+            &format!("{name} {to}"),
+            std::fs::rename(self.here.join(name), self.here.join(&to)),
+        )?;
         self.known.remove(name);
+        self.known.insert(to.clone(), kind);
         self.check_absent(name)?;
         self.check_listing(name)?;
         self.now_is(&to, kind)
@@ -145,7 +162,11 @@ impl Tree {
 
     fn exchange(&mut self, name: &str) -> Step {
         let Some(other) = self.any_file() else { return Ok(()) };
-        done("exchange", name, sys::exchange(&self.here.join(name), &self.here.join(&other)))?;
+        self.done(
+            "exchange",
+            &format!("{name} {other}"),
+            sys::exchange(&self.here.join(name), &self.here.join(&other)),
+        )?;
         self.check_same(name)?;
         self.check_same(&other)
     }
@@ -153,14 +174,18 @@ impl Tree {
     fn chmod(&mut self, name: &str) -> Step {
         let mode = 0o400 | self.random.random_range(0..0o400);
         let permissions = std::fs::Permissions::from_mode(mode);
-        done("chmod", name, std::fs::set_permissions(self.here.join(name), permissions))?;
+        self.done("chmod", name, std::fs::set_permissions(self.here.join(name), permissions))?;
         let seen = self.check_same(name).and_then(|()| look(&self.there.join(name)))?;
         same(name, "mode", seen.numbers[1] & 0o777, u64::from(mode))
     }
 
     fn set_xattr(&mut self, name: &str) -> Step {
         let value = self.random.random_range(0..1_000_000u32).to_string();
-        done("setxattr", name, sys::set_xattr(&self.here.join(name), XATTR, value.as_bytes()))?;
+        self.done(
+            "setxattr",
+            name,
+            sys::set_xattr(&self.here.join(name), XATTR, value.as_bytes()),
+        )?;
         let seen = sys::get_xattr(&self.there.join(name), XATTR).map_err(sys::errno);
         same(name, "xattr", seen, Ok(value.into_bytes()))
     }
@@ -169,7 +194,7 @@ impl Tree {
         let length = self.random.random_range(0..50_000);
         let file = std::fs::OpenOptions::new().write(true).open(self.here.join(name));
         let file = file.map_err(|e| format!("open {name}: {e}"))?;
-        done("truncate", name, file.set_len(length))?;
+        self.done("truncate", name, file.set_len(length))?;
         drop(file);
         let seen = self.check_same(name).and_then(|()| look(&self.there.join(name)))?;
         same(name, "size", seen.numbers[5], length)
@@ -183,9 +208,18 @@ impl Tree {
         let times = Timestamps { last_access: time, last_modification: time };
         let path = self.here.join(name);
         let set = utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW);
-        done("utimens", name, set.map_err(std::io::Error::from))?;
+        self.done("utimens", name, set.map_err(std::io::Error::from))?;
         let seen = look(&self.there.join(name))?;
         same(name, "mtime", seen.times[..2].to_vec(), vec![seconds, nanos])
+    }
+
+    /// Notes a change that must have succeeded.
+    fn done<T>(&mut self, what: &str, name: &str, result: std::io::Result<T>) -> Step {
+        self.history.push_back(format!("{what} {name}"));
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        result.map(drop).map_err(|error| format!("{what} {name}: {error}"))
     }
 
     /// `name` exists from now on; both sides show the same.
@@ -232,10 +266,6 @@ impl Tree {
 
 fn look(path: &Path) -> Result<Seen, String> {
     sys::look(path).map_err(|errno| format!("stat {}: errno {errno}", path.display()))
-}
-
-fn done<T>(what: &str, name: &str, result: std::io::Result<T>) -> Step {
-    result.map(drop).map_err(|error| format!("{what} {name}: {error}"))
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(name: &str, what: &str, got: T, want: T) -> Step {

@@ -71,7 +71,7 @@ async fn carry_out(rig: &Rig, fh: u64, model: &mut Vec<u8>, step: Step) {
             *model = vec![b; len];
             rig.publish(7, model);
             let attr = rig.fake.lock().attr(7);
-            crate::client::ContentHooks::advance(&*rig.content, &attr);
+            crate::client::ContentHooks::advance(&*rig.content, &attr).await;
         }
     }
 }

@@ -1,0 +1,5 @@
+//! A client against a server made for tests, over real sockets.
+
+mod calls;
+mod fake;
+mod session;
