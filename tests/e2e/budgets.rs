@@ -195,7 +195,7 @@ fn budget_cold_listing_costs_one_call_per_thousand_entries() {
         sys::look(&other.at("d")).unwrap();
         let (listed, calls): (usize, Calls) = budget::of(&server, || {
             let entries = std::fs::read_dir(other.at("d")).unwrap();
-            entries.inspect(|entry| drop(entry.as_ref().unwrap().metadata().unwrap())).count()
+            entries.filter(|entry| entry.as_ref().unwrap().metadata().is_ok()).count()
         });
         assert_eq!(listed, entries);
         let most = entries.div_ceil(1000) as u64;
