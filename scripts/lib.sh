@@ -95,6 +95,8 @@ start_server() {
     setsid "$BIN/dfs-server" --data "$dir/data" --listen "$addr" \
         >"$dir/server.out" 2>>"$dir/server.log" </dev/null &
     SERVER_PID=$!
+    # The shell does not comment on its end.
+    disown "$SERVER_PID"
     if ! until_true "$SERVER_START_S" server_ready "$dir"; then
         tail -n 20 "$dir/server.log" >&2
         die "the server did not start, see $dir/server.log"
