@@ -7,6 +7,7 @@
 
 pub mod budget;
 pub mod fusectl;
+mod isolated;
 pub mod load;
 pub mod logs;
 pub mod mount;

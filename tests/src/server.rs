@@ -4,7 +4,6 @@ use crate::process::Process;
 use crate::world::{Left, World};
 use crate::{logs, programs, wait};
 use nix::sys::signal::Signal;
-use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +13,8 @@ use std::time::Duration;
 
 /// A start takes far less; the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Starts prepared in advance; further ones are made when they are needed.
+const STARTS: usize = 6;
 /// A drain is bounded by the server itself.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -51,7 +52,12 @@ impl<'w> ServerBuilder<'w> {
             log: self.world.dir().join("server.log"),
         };
         self.world.left().log("server", &spec.log);
-        let server = Server { spec, left: self.world.left().clone(), child: Mutex::new(None) };
+        let server = Server {
+            standby: Mutex::new((0..STARTS).map(|_| spec.standby()).collect()),
+            spec,
+            left: self.world.left().clone(),
+            child: Mutex::new(None),
+        };
         server.start();
         server
     }
@@ -65,12 +71,32 @@ struct Spec {
     log: PathBuf,
 }
 
+impl Spec {
+    fn stdout(&self) -> PathBuf {
+        self.log.with_extension("stdout")
+    }
+
+    /// A process that becomes the server when it is told to: a test that has files open on a mount
+    /// cannot start one while the server is down (see `isolated`).
+    fn standby(&self) -> Child {
+        let script = "read go && exec \"$0\" \"$@\" </dev/null >>\"$DFS_OUT\" 2>>\"$DFS_LOG\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(programs::ours("dfs-server"));
+        command.arg("--data").arg(&self.data).args(["--listen", &self.address.to_string()]);
+        command.args(["--metrics-listen", &self.metrics.to_string()]).args(&self.args);
+        command.args(logs::filter().map(|filter| format!("--log={filter}")));
+        command.env("DFS_OUT", self.stdout()).env("DFS_LOG", &self.log);
+        command.stdin(Stdio::piped()).spawn().expect("cannot start a shell")
+    }
+}
+
 /// A server that runs, or has been killed and can be started again. Methods take `&self`, so that a
 /// test may kill it under its own load.
 pub struct Server {
     spec: Spec,
     left: Arc<Left>,
     child: Mutex<Option<Child>>,
+    standby: Mutex<Vec<Child>>,
 }
 
 impl Server {
@@ -78,32 +104,22 @@ impl Server {
     pub fn start(&self) {
         let mut child = self.child.lock().unwrap();
         assert!(child.is_none(), "the server runs already");
-        let mut started = self.command().spawn().expect("cannot start dfs-server");
+        let _ = std::fs::remove_file(self.spec.stdout());
+        let standby = self.standby.lock().unwrap().pop();
+        let mut started = standby.unwrap_or_else(|| self.spec.standby());
+        let mut go = started.stdin.take().expect("it waits for its input");
+        go.write_all(b"go\n").expect("dfs-server is gone before it started");
+        drop(go);
         let pid = started.id() as i32;
         self.left.process(Process::running(pid).expect("the server just started"));
         wait::until(READY_WITHIN, "the server's ready line", || {
             if let Some(status) = started.try_wait().expect("wait for dfs-server") {
                 panic!("the server ended at once: {status}");
             }
-            let log = std::fs::read_to_string(self.stdout()).unwrap_or_default();
+            let log = std::fs::read_to_string(self.spec.stdout()).unwrap_or_default();
             log.contains("dfs-server ready on").then_some(())
         });
         *child = Some(started);
-    }
-
-    fn stdout(&self) -> PathBuf {
-        self.spec.log.with_extension("stdout")
-    }
-
-    fn command(&self) -> Command {
-        let log = OpenOptions::new().create(true).append(true).open(&self.spec.log);
-        let out = File::create(self.stdout()).expect("cannot make a log");
-        let mut command = Command::new(programs::ours("dfs-server"));
-        command.arg("--data").arg(&self.spec.data).args(["--listen", &self.source()]);
-        command.args(["--metrics-listen", &self.spec.metrics.to_string()]).args(&self.spec.args);
-        command.args(logs::filter().map(|filter| format!("--log={filter}")));
-        command.stdin(Stdio::null()).stdout(out).stderr(log.expect("cannot open the log"));
-        command
     }
 
     /// `HOST:PORT`, the source of mounts.
@@ -178,7 +194,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(mut child) = child.take() {
+        let standby = self.standby.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for mut child in child.take().into_iter().chain(standby.drain(..)) {
             // It may have ended by itself, which the test has judged already.
             let _ = child.kill();
             let _ = child.wait();

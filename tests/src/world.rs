@@ -1,12 +1,12 @@
 //! One test's surroundings: its folder, its seed, the processes and mounts it started, and the
 //! watchdog that breaks them when the test hangs.
 
-use crate::fusectl;
 use crate::logs::{say, show_tail};
 use crate::mount::{Mount, MountBuilder};
 use crate::process::Process;
 use crate::server::{Server, ServerBuilder};
 use crate::slot::Slot;
+use crate::{fusectl, isolated};
 use nix::sys::signal::Signal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -83,13 +83,19 @@ pub fn run_alone(limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
 }
 
 fn run_in(slot: fn() -> Slot, limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
-    let thread = std::thread::current();
-    let name = thread.name().unwrap_or("test").to_owned();
+    if let Some(name) = isolated::name() {
+        return run_here(&name, limit, body);
+    }
+    let name = isolated::name_of_caller();
     let _slot = slot();
-    let world = World::new(&name);
+    isolated::run(&name, limit + LAST_CHANCE * 2);
+}
+
+fn run_here(name: &str, limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
+    let world = World::new(name);
     let (left, seed) = (world.left.clone(), world.seed);
     let (send, ended) = mpsc::sync_channel(1);
-    let work = std::thread::Builder::new().name(name.clone()).spawn(move || {
+    let work = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&world)));
         if result.is_err() {
             world.left.show_logs();
