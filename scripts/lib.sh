@@ -60,7 +60,7 @@ require_mounts() {
 build() {
     local flags=()
     [ "$1" = release ] && flags=(--release)
-    (cd "$ROOT" && cargo build --quiet "${flags[@]}" -p dfs-server -p dfs-fuse)
+    (cd "$ROOT" && cargo build "${flags[@]}" -p dfs-server -p dfs-fuse)
     BIN=${CARGO_TARGET_DIR:-$ROOT/target}/$1
 }
 
