@@ -7,7 +7,7 @@ use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
 use crate::rpc::{Call, Rpc};
-use crate::session::Session;
+use crate::session::{MountId, Session};
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
@@ -113,21 +113,24 @@ impl Client {
     /// [`Session::establish`].
     pub async fn connect(
         config: Config,
+        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
     ) -> Result<Arc<Client>> {
-        Client::connect_with(config, kernel, runtime, Arc::new(SystemClock)).await
+        Client::connect_with(config, mount, kernel, runtime, Arc::new(SystemClock)).await
     }
 
     /// As [`connect`](Self::connect), with another source of time.
     pub async fn connect_with(
         config: Config,
+        mount: MountId,
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Client>> {
         let metrics = Arc::new(Metrics::default());
-        let session = Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await?;
+        let session =
+            Session::establish(&config, mount, Arc::clone(&clock), Arc::clone(&metrics)).await?;
         let rpc = {
             let _inside = runtime.enter();
             Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics))?

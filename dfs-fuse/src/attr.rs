@@ -3,11 +3,11 @@
 use dfs_core::attr::{Attr, Kind, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::{FsError, Ino};
-use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, Generation as Reuse, INodeNo, TimeOrNow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Inode numbers are never reused, so one generation is enough.
-pub const GENERATION: Generation = Generation(0);
+/// How often the number of an inode was used before (`generation` in fuse.h): never.
+pub const NO_REUSE: Reuse = Reuse(0);
 /// `st_blksize`: programs read and write in pieces of this many bytes.
 const BLOCK_SIZE: u32 = 64 * 1024;
 

@@ -64,6 +64,7 @@ impl CacheLock {
         let record = place::record(mountpoint);
         if let Some(folder) = record.parent() {
             place::make_private(folder)?;
+            sweep(folder)?;
         }
         std::fs::write(&record, self.cache.as_os_str().as_bytes())?;
         self.record = Some(record);
@@ -90,7 +91,22 @@ pub struct Found {
 /// Finds the daemon of a mount point, which must be canonical. `None` if it has no record or its
 /// daemon is gone.
 pub fn find(mountpoint: &Path) -> Option<Found> {
-    let cache = std::fs::read(place::record(mountpoint)).ok()?;
+    follow(&place::record(mountpoint))
+}
+
+/// Removes the records of daemons that died without doing so themselves.
+fn sweep(folder: &Path) -> std::io::Result<()> {
+    for record in std::fs::read_dir(folder)? {
+        let record = record?.path();
+        if follow(&record).is_none() {
+            let _ = std::fs::remove_file(record); // Another mount may have been faster.
+        }
+    }
+    Ok(())
+}
+
+fn follow(record: &Path) -> Option<Found> {
+    let cache = std::fs::read(record).ok()?;
     let cache = PathBuf::from(std::ffi::OsString::from_vec(cache));
     let mut lock = OpenOptions::new().read(true).write(true).open(cache.join(LOCK)).ok()?;
     if lock_within(&lock, Duration::ZERO).unwrap_or(true) {
@@ -160,5 +176,23 @@ mod tests {
         drop(lock);
         assert!(found.wait(Duration::ZERO));
         assert!(find(&mountpoint).is_none());
+    }
+
+    #[test]
+    fn sweep_removes_records_of_dead_daemons_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (alive, dead) = (folder.path().join("alive"), folder.path().join("dead"));
+        let records = folder.path().join("records");
+        std::fs::create_dir(&records).unwrap();
+        for cache in [&alive, &dead] {
+            std::fs::create_dir(cache).unwrap();
+            let record = records.join(cache.file_name().unwrap());
+            std::fs::write(record, cache.as_os_str().as_bytes()).unwrap();
+        }
+        let _lock = CacheLock::take(&alive, Duration::ZERO).unwrap();
+        drop(CacheLock::take(&dead, Duration::ZERO).unwrap());
+        sweep(&records).unwrap();
+        assert!(records.join("alive").exists());
+        assert!(!records.join("dead").exists());
     }
 }

@@ -5,7 +5,7 @@
 use dfs_client::kernel::{KernelCache, StaleEntry};
 use dfs_core::Ino;
 use dfs_core::name::Name;
-use dfs_fuse::attr::{GENERATION, NO_ATTR, Numbers};
+use dfs_fuse::attr::{NO_ATTR, NO_REUSE, Numbers};
 use dfs_fuse::notifier::{Device, Epoch, Notifier, Sink};
 use fuser::*;
 use std::ffi::OsStr;
@@ -49,7 +49,7 @@ impl Filesystem for Everything {
             let gate = self.0.gate.lock().unwrap();
             drop(self.0.changed.wait_while(gate, |open| !*open).unwrap());
         }
-        reply.entry(&LONG, &attr(INodeNo(2)), GENERATION);
+        reply.entry(&LONG, &attr(INodeNo(2)), NO_REUSE);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {

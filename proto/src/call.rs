@@ -52,6 +52,7 @@ macro_rules! replies {
             fn refusal(&self) -> Option<&Fail> {
                 self.fail.as_ref()
             }
+            #[allow(clippy::needless_update)] // some replies have no other field
             fn refuse(error: &FsError) -> Self {
                 Self { fail: Some(fail::to_wire(error)), ..Self::default() }
             }

@@ -30,7 +30,6 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-server/src/main.rs",
             "dfs-client/src/cache/",
             "dfs-client/src/clock.rs",
-            "dfs-client/src/session/mount_id.rs",
             "dfs-fuse/src/",
         ],
     ),
@@ -47,7 +46,6 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-server/src/metastore/sqlite/open.rs",
             "dfs-client/src/cache/folder.rs",
             "dfs-client/src/rpc/backoff.rs",
-            "dfs-client/src/session/mount_id.rs",
         ],
     ),
     ("rusqlite", &["dfs-server/src/metastore/sqlite/", "dfs-client/src/cache/index.rs"]),
@@ -71,7 +69,6 @@ const OWNERS: &[(&str, &[&str])] = &[
 const ERRNO_READERS: &[&str] = &[
     "dfs-server/src/datadir.rs",
     "dfs-client/src/cache/disk.rs",
-    "dfs-client/src/session/mount_id.rs",
     "dfs-fuse/src/attr.rs",
     "dfs-fuse/src/driver/",
     "dfs-fuse/src/mounting.rs",

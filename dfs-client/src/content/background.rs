@@ -13,9 +13,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Folder of file content in the cache folder, which has the identity of the mount beside it.
-const FOLDER: &str = "content";
-
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the index of the cache is written.
@@ -43,13 +40,11 @@ async fn look_after(content: Weak<Content>) {
 }
 
 impl Content {
-    /// The content layer of a client over the cache in its folder, tied to it as its hooks. Takes up
-    /// the unsaved work of an earlier life.
+    /// The content layer of a client over its cache, tied to it as its hooks. Takes up the unsaved
+    /// work of an earlier life.
     ///
-    /// Errors: `Busy` if the folder is in use; those of its file system.
-    pub fn start(client: &Arc<Client>) -> Result<Arc<Content>> {
-        let config = &client.config;
-        let cache = Arc::new(Cache::open(&config.cache_dir.join(FOLDER), config.cache_bytes)?);
+    /// Errors: those of the cache's file system.
+    pub fn start(client: &Arc<Client>, cache: Arc<Cache>) -> Result<Arc<Content>> {
         let area = RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN)?;
         let known = area.list()?;
         let content = Content::new(Arc::clone(client), cache, Arc::new(area));

@@ -36,8 +36,6 @@ enum End {
     Broken(FsError),
     /// The server does not know the session any more.
     Expired,
-    /// This client stops.
-    Closed,
 }
 
 impl From<FsError> for End {
@@ -54,12 +52,7 @@ pub(super) fn spawn(session: Arc<Session>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| FsError::new(Code::Io, format!("control runtime: {e}")))?;
     let body = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = keep(&session) => {}
-                () = beats(&session) => {}
-            }
-        });
+        runtime.block_on(live(&session));
         // Whoever waits for the end may want to start anew in the same cache folder.
         let closed = session.closed.clone();
         drop(session);
@@ -67,6 +60,22 @@ pub(super) fn spawn(session: Arc<Session>) -> Result<()> {
     };
     let thread = std::thread::Builder::new().name("dfs-control".into()).spawn(body);
     thread.map(drop).map_err(|e| FsError::new(Code::Io, format!("control thread: {e}")))
+}
+
+/// Everything the thread does, until the session closes.
+async fn live(session: &Session) {
+    let mut client = match session_client(&session.server) {
+        Ok(client) => client,
+        Err(e) => return tracing::error!("{e}"),
+    };
+    let mut closing = session.closing.subscribe();
+    let closing = async { closing.wait_for(|closing| *closing).await.map(drop) };
+    tokio::select! {
+        () = keep(session, client.clone()) => {}
+        () = beats(session) => {}
+        _ = closing => {}
+    }
+    farewell(session, &mut client).await;
 }
 
 /// Looks at the clock all the time, also while nothing can be reached. Never ends by itself.
@@ -77,20 +86,12 @@ async fn beats(session: &Session) {
     }
 }
 
-/// Keeps a stream until the client stops.
-async fn keep(session: &Session) {
-    let mut client = match session_client(&session.server) {
-        Ok(client) => client,
-        Err(e) => return tracing::error!("{e}"),
-    };
+/// Keeps a stream. Never ends by itself.
+async fn keep(session: &Session, mut client: SessionClient<Channel>) {
     let mut pause = PAUSE_MIN;
     loop {
         let mut stream = Stream::new(session, client.clone());
-        // Copied first: a borrow held by the match would keep `close` from saying that we stop.
-        let closing = *session.closing.borrow();
-        let end = if closing { End::Closed } else { stream.run().await };
-        match end {
-            End::Closed => return farewell(session, &mut client).await,
+        match stream.run().await {
             End::Expired => renew_session(session, &mut client).await,
             End::Broken(e) => {
                 if stream.attached {
@@ -116,11 +117,11 @@ async fn farewell(session: &Session, client: &mut SessionClient<Channel>) {
     }
 }
 
-/// Opens a new session in place of one that expired; goes on until it is there or the client stops.
+/// Opens a new session in place of one that expired; goes on until it is there.
 async fn renew_session(session: &Session, client: &mut SessionClient<Channel>) {
     session.expired(session.identity().sid);
     let mut pause = PAUSE_MIN;
-    while !*session.closing.borrow() {
+    loop {
         session.metrics.sent(Verb::Establish);
         let clock = &*session.clock;
         match establish::once(client, &session.mount, &session.description, clock).await {
@@ -245,6 +246,9 @@ impl<'a> Stream<'a> {
     ) -> End {
         let mut waiting: VecDeque<v1::FromClient> = VecDeque::new();
         loop {
+            if self.session.state().expired {
+                return End::Expired;
+            }
             waiting.extend(self.session.outbox.take());
             if let Err(e) = self.renew_if_due(&mut waiting) {
                 return e.into();
@@ -265,14 +269,7 @@ impl<'a> Stream<'a> {
                     Err(_) => return FsError::new(Code::Unavailable, "stream closed").into(),
                 },
                 () = self.session.outbox.ready.notified() => {}
-                () = self.session.kick.notified() => {
-                    if *self.session.closing.borrow() {
-                        return End::Closed;
-                    }
-                    if self.session.state().expired {
-                        return End::Expired;
-                    }
-                }
+                () = self.session.kick.notified() => {}
                 () = sleep(period) => {}
             }
         }
@@ -298,7 +295,8 @@ impl<'a> Stream<'a> {
     }
 
     fn heard(&mut self, message: v1::FromServer) -> Result<(), End> {
-        let Some(events) = self.session.events() else { return Err(End::Closed) };
+        let nobody = || FsError::new(Code::NotConnected, "nobody listens any more");
+        let events = self.session.events().ok_or_else(nobody)?;
         let metrics = &self.session.metrics;
         match message.kind {
             Some(Hear::RenewAck(ack)) => self.renewed(&ack)?,

@@ -20,7 +20,7 @@ use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use establish::Granted;
-use mount_id::MountId;
+pub use mount_id::MountId;
 use ops::Ops;
 use outbox::Outbox;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -105,7 +105,7 @@ pub struct Session {
     /// What we have to say on the control stream.
     pub outbox: Outbox,
     events: OnceLock<Weak<dyn Events>>,
-    /// Wakes the control thread: the session expired or shall close.
+    /// Wakes the control thread: the session expired.
     kick: Notify,
     closing: watch::Sender<bool>,
     closed: watch::Sender<bool>,
@@ -116,10 +116,10 @@ impl Session {
     /// `TooOld` if it speaks no common protocol.
     pub async fn establish(
         config: &Config,
+        mount: MountId,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Session>> {
-        let mount = MountId::open(&config.cache_dir)?;
         let granted =
             establish::first(&config.server, &mount, &config.description, &*clock).await?;
         metrics.sessions.inc();
@@ -155,7 +155,6 @@ impl Session {
     /// Ends the session at the server and the control thread. Waits for both, at most a few seconds.
     pub async fn close(&self) {
         self.closing.send_replace(true);
-        self.kick.notify_one();
         self.gate.send_modify(|n| *n += 1);
         if self.events.get().is_some() {
             let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
@@ -317,7 +316,6 @@ impl Session {
             Some(events) => events.beat(),
             None => {
                 self.closing.send_replace(true);
-                self.kick.notify_one();
             }
         }
     }

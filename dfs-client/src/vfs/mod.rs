@@ -21,10 +21,12 @@ mod xattr;
 
 pub use types::*;
 
+use crate::cache::Cache;
 use crate::client::Client;
 use crate::config::Config;
 use crate::content::Content;
 use crate::kernel::KernelCache;
+use crate::session::MountId;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Kind;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -55,8 +57,10 @@ impl Vfs {
         kernel: Arc<dyn KernelCache>,
         runtime: Handle,
     ) -> Result<Vfs> {
-        let client = Client::connect(config, kernel, runtime).await?;
-        let content = Content::start(&client)?;
+        let cache = Arc::new(Cache::open(&config.cache_dir, config.cache_bytes)?);
+        let mount = MountId { uuid: cache.uuid(), verifier: cache.verifier() };
+        let client = Client::connect(config, mount, kernel, runtime).await?;
+        let content = Content::start(&client, cache)?;
         client.run()?;
         Vfs::over(client, content).await
     }

@@ -1,7 +1,6 @@
 //! The session of a client against a server that fails in every way: lease, pushes, expiry, restart.
 
 use crate::fake::{Fake, Fate, ROOT, config, run, tree};
-use dfs_client::client::Client;
 use dfs_client::config::Patience;
 use dfs_client::kernel::NoKernel;
 use dfs_client::vfs::{Found, RecordLock, Vfs};
@@ -55,8 +54,7 @@ fn absent_server_is_a_clear_error_in_seconds() {
         let nobody = dfs_client::config::Address::Unix(dir.path().join("nobody"));
         let config = config(nobody, dir.path().join("cache"), Patience::Hard);
         let began = Instant::now();
-        let error =
-            Client::connect(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
+        let error = Vfs::start(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
         assert_eq!(error.code, Code::Unavailable);
         assert!(error.message.starts_with("cannot reach server "), "{error}");
         assert!(!error.message.contains('\n'));
@@ -71,8 +69,7 @@ fn server_without_common_protocol_is_refused() {
         fake.with(|s| s.protocol = 9);
         let dir = tempfile::tempdir().unwrap();
         let config = config(fake.tcp().await, dir.path().join("cache"), Patience::Hard);
-        let error =
-            Client::connect(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
+        let error = Vfs::start(config, Arc::new(NoKernel), Handle::current()).await.err().unwrap();
         assert_eq!(error.code, Code::TooOld);
     });
 }
@@ -223,5 +220,20 @@ fn trimmed_promises_are_forgotten_then_acknowledged() {
         assert_eq!(forgotten.iter().flat_map(|f| &f.dirs).collect::<Vec<_>>(), [&ROOT]);
         assert_eq!(*kernel.attrs.lock().unwrap(), [Ino(5)]);
         assert_eq!(kernel.entries.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn client_stops_promptly_though_the_server_is_silent() {
+    run(async {
+        let fake = Fake::new();
+        let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
+        fake.with(|s| (s.renew, s.mute) = (false, true));
+        fake.break_stream();
+        fake.until("the client comes back", |s| s.attaches.len() > 1).await;
+        let began = Instant::now();
+        vfs.shutdown().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(fake.with(|s| s.closed), 1);
     });
 }

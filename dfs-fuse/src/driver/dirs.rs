@@ -1,7 +1,7 @@
 //! Reading directories.
 
 use super::call::Call;
-use crate::attr::{GENERATION, Numbers, file_type};
+use crate::attr::{NO_REUSE, Numbers, file_type};
 use dfs_client::vfs::{Entry, Found, Listed, Vfs};
 use dfs_core::access::Credentials;
 use dfs_core::{Code, Ino, Result};
@@ -87,7 +87,7 @@ fn push(numbers: Numbers, reply: &mut ReplyDirectoryPlus, item: &Listed) -> bool
         Some(Entry { attr, ttl }) => (numbers.file_attr(attr), *ttl),
         None => (numbers.bare_attr(item.ino, item.kind), Duration::ZERO),
     };
-    reply.add(attr.ino, item.cookie, name, &ttl, &attr, GENERATION)
+    reply.add(attr.ino, item.cookie, name, &ttl, &attr, NO_REUSE)
 }
 
 fn is_dot(item: &Listed) -> bool {

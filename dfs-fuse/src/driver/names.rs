@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::{flags, handles};
-use crate::attr::{self, GENERATION, NO_ATTR, Numbers};
+use crate::attr::{self, NO_ATTR, NO_REUSE, Numbers};
 use dfs_client::vfs::{Entry, Found};
 use dfs_core::attr::MODE_MASK;
 use dfs_core::{Code, Ino};
@@ -19,7 +19,7 @@ pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
         Found::Entry(entry) => entered(numbers, reply, &entry),
         Found::Absent { ttl } if ttl.is_zero() => reply.error(Errno::ENOENT),
         // Inode number 0: the kernel remembers that there is nothing.
-        Found::Absent { ttl } => reply.entry(&ttl, &NO_ATTR, GENERATION),
+        Found::Absent { ttl } => reply.entry(&ttl, &NO_ATTR, NO_REUSE),
     });
 }
 
@@ -87,10 +87,10 @@ pub fn create(call: Call<'_>, name: &OsStr, mode: u32, bits: i32, reply: ReplyCr
         async move { vfs.create(&who, dir, &name, mode & MODE_MASK, flags::open(bits)).await };
     call.serve(reply, work, move |reply, (entry, opened)| {
         let (fh, flags) = handles::opened(&opened);
-        reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), GENERATION, fh, flags);
+        reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), NO_REUSE, fh, flags);
     });
 }
 
 fn entered(numbers: Numbers, reply: ReplyEntry, entry: &Entry) {
-    reply.entry(&entry.ttl, &numbers.file_attr(&entry.attr), GENERATION);
+    reply.entry(&entry.ttl, &numbers.file_attr(&entry.attr), NO_REUSE);
 }

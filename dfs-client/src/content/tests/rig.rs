@@ -12,7 +12,7 @@ use crate::metadata::Metadata;
 use crate::metrics::Metrics;
 use crate::recovered::RecoveryArea;
 use crate::rpc::Rpc;
-use crate::session::{Events, Session};
+use crate::session::{Events, MountId, Session};
 use crate::vfs::OpenFlags;
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
@@ -93,8 +93,10 @@ impl Rig {
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
-        let session =
-            Session::establish(&config, Arc::clone(&clock), Arc::clone(&metrics)).await.unwrap();
+        let cache = Arc::new(Cache::open(&dir.path().join("cache"), 256 << 20).unwrap());
+        let mount = MountId { uuid: cache.uuid(), verifier: cache.verifier() };
+        let session = Session::establish(&config, mount, Arc::clone(&clock), Arc::clone(&metrics));
+        let session = session.await.unwrap();
         let client = Arc::new(Client {
             rpc: Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics)).unwrap(),
             metadata: Metadata::new(Arc::clone(&clock)),
@@ -107,7 +109,6 @@ impl Rig {
             metrics,
             session,
         });
-        let cache = Arc::new(Cache::open(&dir.path().join("cache"), 256 << 20).unwrap());
         let area = RecoveryArea::open(&cache.recovered_dir(), 1 << 30, Duration::ZERO).unwrap();
         let content = Content::new(Arc::clone(&client), cache, Arc::new(area));
         client.set_hooks(Arc::<Content>::clone(&content) as Arc<dyn ContentHooks>);

@@ -32,7 +32,7 @@ fn attr(s: &State, ino: u64) -> Attr {
 }
 
 fn mark(s: &State) -> Option<Mark> {
-    Some(Mark { as_of: s.seq, promised_attr: true, promised_dir: true })
+    Some(Mark { as_of: s.seq, promised_attr: true, promised_dir: true, ..Mark::default() })
 }
 
 /// Tells the test that a call was given up by the client.

@@ -44,6 +44,8 @@ pub struct State {
     pub protocol: u32,
     /// Answer renewals.
     pub renew: bool,
+    /// Do not answer `Attach`.
+    pub mute: bool,
     /// The session is in the reclaim state.
     pub reclaim: bool,
     /// Refuse to attach: the session is unknown.
@@ -88,6 +90,7 @@ impl Fake {
             leader_epoch: 1,
             protocol: 1,
             renew: true,
+            mute: false,
             reclaim: false,
             forgotten: false,
             seq: 100,
@@ -255,7 +258,9 @@ impl KernelCache for Recorder {
         self.entries.lock().unwrap().extend(entries);
         done();
     }
-    fn forget_pages(&self, _: Ino, _: u64) {}
+    fn forget_pages(&self, _: Ino, _: u64, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
     fn bump_epoch(&self) {
         self.epochs.send_modify(|n| *n += 1);
     }

@@ -90,6 +90,9 @@ impl Fake {
             Said::Attach(attach) => {
                 let known = attach.sid == s.sid && !s.forgotten;
                 s.attaches.push(attach);
+                if s.mute {
+                    return;
+                }
                 let attached = Attached {
                     fail: (!known).then(|| refusal(Code::SessionExpired)),
                     leader_epoch: s.leader_epoch,
