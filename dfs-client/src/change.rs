@@ -8,9 +8,10 @@ use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-/// An answer that took longer counts as a wait for something that may never come.
+/// An answer that took longer counts as a wait for something that may never come; so does any wait
+/// while the server does not answer.
 const PATIENT: Duration = Duration::from_secs(2);
 
 /// The keys that a running change touches: nothing is answered about them while this lives.
@@ -49,9 +50,16 @@ pub(crate) async fn run<Q: Call>(
         }
         outcome
     });
-    let joined = match timeout(PATIENT, &mut task).await {
-        Ok(joined) => joined,
-        Err(_) => interrupt::wait(task).await?,
+    let patience = async {
+        tokio::select! {
+            () = sleep(PATIENT) => {}
+            () = client.rpc.silence() => {}
+        }
+    };
+    let joined = tokio::select! {
+        biased;
+        joined = &mut task => joined,
+        () = patience => interrupt::wait(task).await?,
     };
     joined.unwrap_or_else(|e| Err(FsError::new(Code::Io, format!("a change did not end: {e}"))))
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Coming back: one connection, the grace of the server if others have not come back.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 /// The promise of PROTOCOL 5.4.

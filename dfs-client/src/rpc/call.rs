@@ -56,7 +56,10 @@ impl Rpc {
             };
             match answer {
                 Ok(reply) => match reply.into_result() {
-                    Ok(reply) => return Ok(reply),
+                    Ok(reply) => {
+                        self.answers(true);
+                        return Ok(reply);
+                    }
                     Err(refusal) => attempts.again(identity.sid, refusal).await?,
                 },
                 Err(failure) => {

@@ -23,6 +23,7 @@ use dfs_core::Result;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Sends calls. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct Rpc {
     metrics: Arc<Metrics>,
     patience: Patience,
     lease_wait: Duration,
+    /// False from an attempt that reached nobody until an answer.
+    answering: Arc<watch::Sender<bool>>,
 }
 
 impl Rpc {
@@ -44,7 +47,19 @@ impl Rpc {
             metrics,
             patience: config.patience,
             lease_wait: config.lease_wait,
+            answering: Arc::new(watch::Sender::new(true)),
         })
+    }
+
+    /// Notes whether the server answers.
+    fn answers(&self, now: bool) {
+        self.answering.send_if_modified(|answering| std::mem::replace(answering, now) != now);
+    }
+
+    /// Ends when the server is found not to answer.
+    pub(crate) async fn silence(&self) {
+        // Fails only if the sender is gone, which is ours.
+        let _ = self.answering.subscribe().wait_for(|answering| !*answering).await;
     }
 
     /// How often each call was sent, repeats included.
