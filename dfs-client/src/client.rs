@@ -79,6 +79,8 @@ pub trait ContentHooks: Send + Sync {
     /// Commits what is unsaved before a record lock is given back (release fence, PROTOCOL 4.6), and
     /// before a change of attributes that is not left to the next commit.
     fn flush(&self, ino: Ino) -> Later<'_, Result<()>>;
+    /// A record lock was given back: whoever wrote under it has finished.
+    fn rest(&self, ino: Ino);
     /// A record lock was given: clean handles move to this version, and the kernel has no older pages
     /// when the future ends (acquire fence).
     fn advance(&self, attr: &Attr) -> Later<'_, ()>;

@@ -138,6 +138,12 @@ impl ContentHooks for Content {
         })
     }
 
+    fn rest(&self, ino: Ino) {
+        if let Some(file) = self.find(ino) {
+            self.step(&file, Event::Rested);
+        }
+    }
+
     fn advance(&self, attr: &Attr) -> Later<'_, ()> {
         let Some(file) = self.find(attr.ino) else { return Box::pin(async {}) };
         let mut state = file.lock();

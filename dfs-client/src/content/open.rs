@@ -91,9 +91,17 @@ impl Content {
         let lazy = flags.read && !flags.truncate && !flags.append;
         if lazy && self.client.config.rdwr_lease == RdwrLease::Try {
             let attempt = Ask { nonblock: true, ..ask };
+            let had = file.lock().machine.committable().is_some();
             return match self.lease(file, &attempt).await {
+                Ok(()) => {
+                    // Whether it will write nobody knows yet: until then it yields to who does.
+                    if !had {
+                        self.step(file, Event::Rested);
+                    }
+                    Ok(())
+                }
                 Err(e) if e.code == Code::WouldBlock => Ok(()),
-                other => other,
+                Err(e) => Err(e),
             };
         }
         if flags.truncate {

@@ -102,10 +102,10 @@ impl Vfs {
     }
 
     async fn release_fence(&self, ino: Ino) -> Result<()> {
-        match self.client.hooks() {
-            Some(hooks) => hooks.flush(ino).await,
-            None => Ok(()),
-        }
+        let Some(hooks) = self.client.hooks() else { return Ok(()) };
+        let saved = hooks.flush(ino).await;
+        hooks.rest(ino);
+        saved
     }
 }
 

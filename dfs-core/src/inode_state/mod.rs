@@ -61,6 +61,9 @@ pub enum Event {
         /// Nothing is unsaved.
         clean: bool,
     },
+    /// What the guaranteed time protects is over, though a writer is open: it gave its record lock
+    /// back, or it was opened and has not written yet.
+    Rested,
     /// The lease was given back.
     Returned,
     /// The server asks for the grant; a holder with work in progress may keep it for `hold`.
@@ -139,6 +142,8 @@ pub struct InodeState {
     recalled: Option<BootTime>,
     early: Vec<Early>,
     last_write: BootTime,
+    /// Nothing was written since `Rested`.
+    rested: bool,
     /// Next commit in the background.
     commit_at: BootTime,
     /// The last writer closed.
@@ -157,6 +162,7 @@ impl InodeState {
             recalled: None,
             early: Vec::new(),
             last_write: zero,
+            rested: false,
             commit_at: zero,
             idle_since: zero,
             commit_every,
@@ -236,6 +242,7 @@ impl InodeState {
             Event::Refused => return self.refused(),
             Event::Wrote => self.wrote(now),
             Event::Committed { clean } => self.committed(now, clean),
+            Event::Rested => return self.rested(),
             Event::Returned => self.returned(),
             Event::Recall { grant, fence, hold } => return self.recall(now, grant, fence, hold),
             Event::Revoked(fence) => return self.revoked(fence),
@@ -285,7 +292,7 @@ impl InodeState {
         self.recalled = None;
         self.idle_since = now;
         // The writer who waited is about to write: it has its guaranteed time.
-        self.last_write = now;
+        (self.last_write, self.rested) = (now, false);
         let hold = early.and_then(|early| early.recall)?;
         self.recall(now, held.grant, held.fence, hold)
     }
@@ -302,7 +309,7 @@ impl InodeState {
     /// I4.
     fn wrote(&mut self, now: BootTime) {
         debug_assert!(self.writable().is_some(), "a write without lease");
-        self.last_write = now;
+        (self.last_write, self.rested) = (now, false);
         if !self.dirty {
             self.dirty = true;
             self.commit_at = now + self.commit_every;
@@ -312,6 +319,15 @@ impl InodeState {
     fn committed(&mut self, now: BootTime, clean: bool) {
         self.dirty = !clean;
         self.commit_at = now + self.commit_every;
+    }
+
+    /// I6: an idle lease goes back at once.
+    fn rested(&mut self) -> Option<Effect> {
+        if self.dirty {
+            return None;
+        }
+        self.rested = true;
+        if self.recalled.is_some() { self.give_back() } else { None }
     }
 
     fn returned(&mut self) {
@@ -330,7 +346,7 @@ impl InodeState {
     ) -> Option<Effect> {
         match self.lease {
             Lease::Held(held) if held.fence == fence => {
-                let quiet = !self.dirty && now.since(self.last_write) >= held.hold;
+                let quiet = !self.dirty && (self.rested || now.since(self.last_write) >= held.hold);
                 if self.writers == 0 || quiet || hold.is_zero() {
                     return self.give_back();
                 }

@@ -221,3 +221,23 @@ proptest! {
         prop_assert!(returned);
     }
 }
+
+#[test]
+fn i6_rested_writer_yields_at_once_and_a_new_write_has_its_time_again() {
+    let (mut state, held) = (InodeState::new(EVERY), held(1));
+    let recall = |hold| Event::Recall { grant: held.grant, fence: held.fence, hold };
+    state.step(at(0), Event::WriterOpened);
+    state.step(at(0), Event::Wanted);
+    state.step(at(0), Event::Granted(held));
+    state.step(at(1), Event::Wrote);
+    assert_eq!(state.step(at(1), Event::Rested), None, "unsaved work is no rest");
+    state.step(at(1), Event::Committed { clean: true });
+    let mut again = state.clone();
+    state.step(at(1), Event::Rested);
+    assert_eq!(state.step(at(1), recall(held.hold)), Some(Effect::Return));
+    again.step(at(1), Event::Rested);
+    again.step(at(1), Event::Wrote);
+    assert_eq!(again.step(at(1), recall(held.hold)), None);
+    again.step(at(1), Event::Committed { clean: true });
+    assert_eq!(again.step(at(1), Event::Rested), Some(Effect::Return), "it was asked before");
+}
