@@ -174,23 +174,23 @@ impl Content {
     /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
     /// that no call has reported yet.
     pub async fn flush(&self, fh: u64) -> Result<()> {
-        self.settle(fh, true).await
+        self.settle(fh).await
     }
 
     /// fsync(2): returns when everything written is durable at the servers. Errors as
     /// [`flush`](Content::flush).
     pub async fn fsync(&self, fh: u64) -> Result<()> {
-        self.settle(fh, false).await
+        self.settle(fh).await
     }
 
-    async fn settle(&self, fh: u64, closing: bool) -> Result<()> {
+    async fn settle(&self, fh: u64) -> Result<()> {
         let handle = self.handles.get(fh)?;
         if !handle.flags.write && !handle.file.lock().has_work() {
             return Ok(());
         }
-        let last_writer =
-            closing && handle.flags.write && handle.file.lock().machine.writers() == 1;
-        if let Err(error) = self.commit(&handle.file, last_writer).await {
+        // Also when a descriptor is closed the handle may have others, in a child process perhaps: the
+        // guaranteed term goes on until the kernel lets go of the handle.
+        if let Err(error) = self.commit(&handle.file, false).await {
             if error.code != Code::Interrupted {
                 handle.reported();
             }
