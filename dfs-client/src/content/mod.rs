@@ -17,6 +17,7 @@ mod inode;
 mod lease;
 mod manifest;
 mod open;
+mod pages;
 mod plan;
 mod read;
 mod remote;
