@@ -60,7 +60,7 @@ require_mounts() {
 build() {
     local flags=()
     [ "$1" = release ] && flags=(--release)
-    (cd "$ROOT" && cargo build --quiet "${flags[@]}" -p dfs-server -p dfs-fuse)
+    (cd "$ROOT" && cargo build "${flags[@]}" -p dfs-server -p dfs-fuse)
     BIN=${CARGO_TARGET_DIR:-$ROOT/target}/$1
 }
 
@@ -95,6 +95,8 @@ start_server() {
     setsid "$BIN/dfs-server" --data "$dir/data" --listen "$addr" \
         >"$dir/server.out" 2>>"$dir/server.log" </dev/null &
     SERVER_PID=$!
+    # The shell does not comment on its end.
+    disown "$SERVER_PID"
     if ! until_true "$SERVER_START_S" server_ready "$dir"; then
         tail -n 20 "$dir/server.log" >&2
         die "the server did not start, see $dir/server.log"
@@ -105,7 +107,7 @@ start_server() {
 
 server_ready() {
     alive "$SERVER_PID" || die "$(tail -n 1 "$1/server.log")"
-    grep -q '^dfs-server ready' "$1/server.out"
+    grep -qs "^dfs-server ready" "$1/server.out"
 }
 
 # mount_one DIR NAME [OPTIONS]: mounts the server of DIR at DIR/NAME.

@@ -79,8 +79,9 @@ pub trait ContentHooks: Send + Sync {
         fh: Option<u64>,
         size: u64,
     ) -> Later<'a, Result<Attr>>;
-    /// Commits what is unsaved before a record lock is given back (release fence, PROTOCOL 4.6).
-    fn flush_for_lock(&self, ino: Ino) -> Later<'_, Result<()>>;
+    /// Commits what is unsaved before a record lock is given back (release fence, PROTOCOL 4.6), and
+    /// before a change of attributes that is not left to the next commit.
+    fn flush(&self, ino: Ino) -> Later<'_, Result<()>>;
     /// A record lock was given: clean handles move to this version, and the kernel has no older pages
     /// when the future ends (acquire fence).
     fn advance(&self, attr: &Attr) -> Later<'_, ()>;

@@ -53,11 +53,12 @@ impl Content {
         if !file.lock().has_work() {
             return Ok(());
         }
-        self.commit_task(file, Ending { last_writer, release: false }).await
+        self.commit_task(file, Ending { last_writer, release: false }).await.map(drop)
     }
 
-    /// The commit before a lease goes back; gives it back at the same time.
-    pub(crate) async fn commit_for_return(&self, file: &Arc<File>) -> Result<()> {
+    /// The commit before a lease goes back; gives it back at the same time. False: there was nothing
+    /// to commit any more, so the lease is still here.
+    pub(crate) async fn commit_for_return(&self, file: &Arc<File>) -> Result<bool> {
         self.commit_task(file, Ending { last_writer: true, release: true }).await
     }
 
@@ -68,7 +69,7 @@ impl Content {
         }
     }
 
-    async fn commit_task(&self, file: &Arc<File>, ending: Ending) -> Result<()> {
+    async fn commit_task(&self, file: &Arc<File>, ending: Ending) -> Result<bool> {
         let (content, file) = (self.arc(), Arc::clone(file));
         let task = self.client.runtime.spawn(async move {
             let _turn = file.commit_queue.lock().await;
@@ -86,20 +87,24 @@ impl Content {
         }
     }
 
-    /// Commits once, or again after the lease was lost and got back.
-    async fn commit_until_clean(&self, file: &Arc<File>, ending: Ending) -> Result<()> {
+    /// Commits once, or again after the lease was lost and got back. Whether there was something to
+    /// commit: an earlier commit may have taken it.
+    async fn commit_until_clean(&self, file: &Arc<File>, ending: Ending) -> Result<bool> {
         let losses = file.lock().losses;
         loop {
             // Unsaved bytes without lease: their rescue is under way.
             file.wait_until(|s| s.machine.committable().is_some() || !s.machine.is_dirty()).await;
             let Some(job) = self.prepare(file).await? else {
                 return match file.lock().losses == losses {
-                    true => Ok(()),
+                    true => Ok(false),
                     false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
                 };
             };
             match self.send(file, &job, ending).await {
-                Ok((attr, extents)) => return self.committed(file, &job, &attr, &extents).await,
+                Ok((attr, extents)) => {
+                    self.committed(file, &job, &attr, &extents).await?;
+                    return Ok(true);
+                }
                 Err(e) if e.code == Code::Fenced => {
                     self.step(file, Event::Revoked(job.held.fence));
                 }

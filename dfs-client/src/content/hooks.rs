@@ -136,7 +136,7 @@ impl ContentHooks for Content {
         Box::pin(self.set_size(who, ino, fh, size))
     }
 
-    fn flush_for_lock(&self, ino: Ino) -> Later<'_, Result<()>> {
+    fn flush(&self, ino: Ino) -> Later<'_, Result<()>> {
         Box::pin(async move {
             match self.find(ino) {
                 Some(file) => self.commit(&file, false).await,

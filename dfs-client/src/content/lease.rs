@@ -172,7 +172,8 @@ impl Content {
                 break;
             }
             match self.commit_for_return(file).await {
-                Ok(()) => break,
+                Ok(true) => break,
+                Ok(false) => {}
                 Err(error) => {
                     // Until it works, or until the server takes the lease by force.
                     tracing::warn!(ino = %file.ino, %error, "cannot commit under a recall");

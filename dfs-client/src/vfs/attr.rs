@@ -54,8 +54,13 @@ impl Vfs {
             return Ok(None);
         }
         let attr = self.client.attr(ino).await?;
-        let staged = owner_may(who, &attr, set) && hooks.stage_attrs(ino, set);
-        Ok(staged.then_some(attr))
+        if owner_may(who, &attr, set) && hooks.stage_attrs(ino, set) {
+            return Ok(Some(attr));
+        }
+        // What was left to the next commit came before this change: a chown that overtook a chmod
+        // would take its set-user-id bit away.
+        hooks.flush(ino).await?;
+        Ok(None)
     }
 
     async fn set_at_server(

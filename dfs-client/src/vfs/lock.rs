@@ -103,7 +103,7 @@ impl Vfs {
 
     async fn release_fence(&self, ino: Ino) -> Result<()> {
         match self.client.hooks() {
-            Some(hooks) => hooks.flush_for_lock(ino).await,
+            Some(hooks) => hooks.flush(ino).await,
             None => Ok(()),
         }
     }

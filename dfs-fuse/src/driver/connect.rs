@@ -8,7 +8,9 @@ const MAX_WRITE: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 128;
 
 /// Never among them: WRITEBACK_CACHE (the kernel would not believe our sizes), AUTO_INVAL_DATA (it
-/// would drop our pages after our own commits), DIRECT_IO_ALLOW_MMAP (PROTOCOL 4.6), NO_OPEN, and
+/// would drop our pages after our own commits), EXPLICIT_INVAL_DATA (the kernel would believe a new
+/// size before the page with the old end is gone, and readers would see zeros between the two; see
+/// docs/design/0008), DIRECT_IO_ALLOW_MMAP (PROTOCOL 4.6), NO_OPEN, and
 /// what fuser cannot parse.
 const WANTED: &[(InitFlags, &str)] = &[
     (InitFlags::FUSE_ASYNC_READ, "reads are slower"),
@@ -16,10 +18,6 @@ const WANTED: &[(InitFlags, &str)] = &[
     (InitFlags::FUSE_ATOMIC_O_TRUNC, "a crash right after open(O_TRUNC) can leave an empty file"),
     (InitFlags::FUSE_PARALLEL_DIROPS, "lookups in one directory wait for each other"),
     (InitFlags::FUSE_HANDLE_KILLPRIV_V2, "every write asks for an extended attribute"),
-    (
-        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-        "files that grow elsewhere are read again from the start",
-    ),
     (InitFlags::FUSE_DO_READDIRPLUS, "listings with attributes are slower"),
     (InitFlags::FUSE_READDIRPLUS_AUTO, "listings without attributes are slower"),
     (InitFlags::FUSE_CACHE_SYMLINKS, "symbolic links are slower"),

@@ -65,7 +65,7 @@ impl NameServer {
         if !needs_compaction(&stripe) {
             return Ok(());
         }
-        let born = self.reserve_version(SessionId::default()).await?;
+        let born = self.reserve_version(SessionId::default(), None).await?;
         let object = ObjectName { ino, born, n: 0 };
         let result = self.rewrite(object, ino, index, stripe).await;
         self.upload_done(born);

@@ -163,13 +163,18 @@ impl NameServer {
             let text = format!("{bytes} bytes do not fit on the file store");
             return Err(FsError::new(Code::NoSpace, text));
         }
-        self.reserve_version(caller.sid).await
+        self.reserve_version(caller.sid, Some(guard.fence)).await
     }
 
-    /// A version number whose objects are kept until a commit names them or its session ends.
-    pub(super) async fn reserve_version(self: &Arc<Self>, sid: SessionId) -> Result<u64> {
+    /// A version number whose objects are kept until a commit names them, or its grant or session
+    /// ends.
+    pub(super) async fn reserve_version(
+        self: &Arc<Self>,
+        sid: SessionId,
+        fence: Option<Fence>,
+    ) -> Result<u64> {
         let ver = self.commit_work(Work::Version).await?.ver;
-        self.lock().uploads.begin(ver, sid);
+        self.lock().uploads.begin(ver, sid, fence);
         Ok(ver)
     }
 

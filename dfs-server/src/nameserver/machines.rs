@@ -376,6 +376,7 @@ impl Machines {
                 self.outboxes.recall(session, ino, id, fence, hold);
             }
             grant::Effect::Revoked { session, ino, id, fence } => {
+                self.uploads.grant_ended(fence);
                 self.outboxes.revoked(session, ino, id, fence);
             }
             grant::Effect::JournalLost { session, ino, id, fence } => {
@@ -383,9 +384,8 @@ impl Machines {
                 self.record(Fact::Nothing, Then::Grant { ino, id });
             }
             // Whoever released or reclaimed looks at the table itself.
-            grant::Effect::Reclaimed { .. }
-            | grant::Effect::Fenced { .. }
-            | grant::Effect::Dropped { .. } => {}
+            grant::Effect::Reclaimed { .. } | grant::Effect::Fenced { .. } => {}
+            grant::Effect::Dropped { fence, .. } => self.uploads.grant_ended(fence),
         }
     }
 

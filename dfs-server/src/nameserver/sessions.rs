@@ -225,7 +225,7 @@ impl NameServer {
             machines.hub(now, hub::Event::ReclaimPin { session: caller.sid, versions });
         }
         for upload in req.uploads {
-            machines.uploads.begin(upload.ver, caller.sid);
+            machines.uploads.begin(upload.ver, caller.sid, None);
         }
         Ok(v1::ReclaimRep { fail: None, lost: refused.into_iter().map(lost_to).collect() })
     }

@@ -2,13 +2,13 @@
 //! uploads and those of pinned old versions (PROTOCOL 4.3, 6.8).
 
 use dfs_core::extent::ObjectName;
-use dfs_core::{Ino, SessionId};
+use dfs_core::{Fence, Ino, SessionId};
 use std::collections::{BTreeMap, HashMap};
 
 /// What is protected.
 pub struct Uploads {
-    /// Version numbers of uploads and who writes them.
-    live: BTreeMap<u64, SessionId>,
+    /// Version numbers of uploads, who writes them, and under which grant.
+    live: BTreeMap<u64, (SessionId, Option<Fence>)>,
     /// One above the highest number given to an upload in this life of the server.
     next: u64,
     /// Objects of old versions that somebody still reads.
@@ -16,9 +16,10 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// A session writes objects under this version number.
-    pub fn begin(&mut self, ver: u64, sid: SessionId) {
-        self.live.insert(ver, sid);
+    /// A session writes objects under this version number, as long as the grant with this fence
+    /// lasts; without one, until it is committed or the session ends.
+    pub fn begin(&mut self, ver: u64, sid: SessionId, fence: Option<Fence>) {
+        self.live.insert(ver, (sid, fence));
         self.next = if self.next == u64::MAX { ver + 1 } else { self.next.max(ver + 1) };
     }
 
@@ -29,12 +30,17 @@ impl Uploads {
 
     /// Whether a session writes under this number.
     pub fn is_live(&self, ver: u64, sid: SessionId) -> bool {
-        self.live.get(&ver) == Some(&sid)
+        self.live.get(&ver).is_some_and(|(owner, _)| *owner == sid)
     }
 
     /// A session is over: nobody will commit its uploads.
     pub fn forget(&mut self, sid: SessionId) {
-        self.live.retain(|_, owner| *owner != sid);
+        self.live.retain(|_, (owner, _)| *owner != sid);
+    }
+
+    /// A grant ended: no commit can follow under it.
+    pub fn grant_ended(&mut self, fence: Fence) {
+        self.live.retain(|_, (_, under)| *under != Some(fence));
     }
 
     /// Objects born at or above this number may be named by a commit to come. Without a live upload
@@ -63,5 +69,39 @@ impl Uploads {
 impl Default for Uploads {
     fn default() -> Uploads {
         Uploads { live: BTreeMap::new(), next: u64::MAX, pinned: HashMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionId = SessionId(1);
+
+    #[test]
+    fn upload_protects_until_commit_grant_or_session_end() {
+        let mut uploads = Uploads::default();
+        assert_eq!(uploads.protected_from(), u64::MAX, "nothing was ever uploaded");
+        uploads.begin(7, A, Some(Fence(70)));
+        uploads.begin(8, A, Some(Fence(80)));
+        uploads.begin(9, SessionId(2), None);
+        assert!(uploads.is_live(7, A) && !uploads.is_live(7, SessionId(2)));
+        assert_eq!(uploads.protected_from(), 7);
+        uploads.committed(7);
+        assert_eq!(uploads.protected_from(), 8);
+        uploads.grant_ended(Fence(80));
+        assert_eq!(uploads.protected_from(), 9);
+        uploads.forget(SessionId(2));
+        assert_eq!(uploads.protected_from(), 10, "what comes next is protected");
+    }
+
+    #[test]
+    fn pinned_objects_are_kept_until_the_last_reader_goes() {
+        let mut uploads = Uploads::default();
+        let name = ObjectName { ino: Ino(5), born: 3, n: 0 };
+        uploads.pin(Ino(5), 3, vec![name]);
+        assert!(uploads.is_pinned(name));
+        uploads.unpinned(Ino(5), 3);
+        assert!(!uploads.is_pinned(name));
     }
 }

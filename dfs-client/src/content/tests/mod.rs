@@ -99,6 +99,22 @@ fn recall_of_idle_and_dirty_lease_gives_it_back() {
     });
 }
 
+/// The commit of the recall finds nothing left to do: the lease must go back nevertheless.
+#[test]
+fn regression_recall_during_a_commit_gives_the_lease_back() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let fence = rig.fake.lock().files[&7].held.unwrap();
+        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
+        let recalled = async { ContentHooks::recall(&*rig.content, recall) };
+        let (synced, ()) = tokio::join!(rig.content.fsync(fh), recalled);
+        synced.unwrap();
+        rig.until("the lease is back", |rig| rig.fake.lock().files[&7].held.is_none()).await;
+    });
+}
+
 #[test]
 fn fenced_bytes_go_to_the_recovery_area_and_fail_their_handle() {
     run(async {
