@@ -50,9 +50,6 @@ pub trait ContentHooks: Send + Sync {
     /// Lays what is unsaved here (size, blocks, mtime, staged attributes) over the server's view.
     /// True if it did: the next commit changes these attributes again.
     fn overlay(&self, attr: &mut Attr) -> bool;
-    /// The kernel must not see `attr` before it has dropped older pages; ends when it may. `None`: it
-    /// may at once.
-    fn settle<'a>(&'a self, attr: &Attr) -> Option<Later<'a, ()>>;
     /// Somebody wants a grant. One that is unknown here (its `Acquire` was interrupted) must be
     /// released at once.
     fn recall(&self, recall: v1::Recall);
@@ -238,24 +235,6 @@ impl Client {
         let unsaved = self.hooks().is_some_and(|hooks| hooks.overlay(&mut attr));
         // Nobody would tell the kernel what the commit makes of them (ctime, above all).
         Entry { attr, ttl: if unsaved { Duration::ZERO } else { ttl } }
-    }
-
-    /// Whether the kernel may see the attributes of `entry` at once.
-    pub fn is_settled(&self, entry: &Entry) -> bool {
-        self.hooks().is_none_or(|hooks| hooks.settle(&entry.attr).is_none())
-    }
-
-    /// Waits until the kernel may see the attributes of `entry`. False if it did not have to wait;
-    /// else the entry is outdated.
-    pub async fn settle(&self, entry: &Entry) -> bool {
-        let Some(hooks) = self.hooks() else { return false };
-        match hooks.settle(&entry.attr) {
-            Some(settled) => {
-                settled.await;
-                true
-            }
-            None => false,
-        }
     }
 
     /// The last local handle of an inode without names is closed: the server may free it.

@@ -116,13 +116,12 @@ impl Content {
             Some(off) => {
                 state.pages = Pages::Mixed;
                 drop(state);
-                self.drop_pages(file, off);
+                self.client.kernel.forget_pages(file.ino, off, Box::new(|| {}));
                 self.client.kernel.forget_attr(file.ino);
             }
             None if changed.is_empty() => state.move_pages(ver),
             None => state.pages = Pages::Mixed,
         }
-        file.changed.notify_waiters();
         Ok(())
     }
 

@@ -40,13 +40,6 @@ impl ContentHooks for Content {
         self.find(attr.ino).is_some_and(|file| file.lock().overlay(attr))
     }
 
-    fn settle<'a>(&'a self, attr: &Attr) -> Option<Later<'a, ()>> {
-        if self.is_settled(attr) {
-            return None;
-        }
-        Some(Box::pin(self.await_pages(attr.ino, attr.content_ver)))
-    }
-
     fn recall(&self, recall: v1::Recall) {
         let (grant, fence) = (GrantId(recall.grant), Fence(recall.fence));
         let hold = Duration::from_millis(recall.hold_ms.into());

@@ -61,8 +61,6 @@ pub(crate) struct State {
     pub(crate) written_at: Option<Timestamp>,
     /// What the kernel may have.
     pub(crate) pages: Pages,
-    /// Drops of pages of older versions that the kernel has not carried out yet.
-    pub(crate) dropping: u32,
     /// Readers wait until the file is on this version or a newer one (the acquire fence of a record
     /// lock, PROTOCOL 4.6).
     pub(crate) must_reach: u64,
@@ -111,7 +109,6 @@ impl File {
                 staged: SetAttr::default(),
                 written_at: None,
                 pages: Pages::Of(ver),
-                dropping: 0,
                 must_reach: 0,
                 refreshing: false,
                 unsure: false,

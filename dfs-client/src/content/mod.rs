@@ -17,7 +17,6 @@ mod inode;
 mod lease;
 mod manifest;
 mod open;
-mod pages;
 mod plan;
 mod read;
 mod remote;

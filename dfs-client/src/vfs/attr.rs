@@ -11,11 +11,8 @@ use dfs_proto::{convert, v1};
 impl Vfs {
     /// Attributes (stat(2)). A handle makes no difference: all handles of an inode share one view.
     pub async fn getattr(&self, ino: Ino, _fh: Option<u64>) -> Result<Entry> {
-        let entry = self.client.entry(self.client.attr(ino).await?);
-        if self.client.settle(&entry).await {
-            return Ok(self.client.entry(self.client.attr(ino).await?));
-        }
-        Ok(entry)
+        let attr = self.client.attr(ino).await?;
+        Ok(self.client.entry(attr))
     }
 
     /// Changes attributes (chmod(2), chown(2), utimensat(2), truncate(2)). `fh`: through this

@@ -112,7 +112,7 @@ impl Vfs {
             ino: item.ino,
             kind: item.kind,
             cookie: item.cookie,
-            entry: entry.filter(|entry| !entry.ttl.is_zero() && self.client.is_settled(entry)),
+            entry: entry.filter(|entry| !entry.ttl.is_zero()),
         }
     }
 

@@ -22,23 +22,13 @@ impl Vfs {
             _ => {}
         }
         let name = Name::new(name)?;
-        let found = self.find(who, dir, &name).await?;
-        if let Found::Entry(entry) = &found
-            && self.client.settle(entry).await
-        {
-            return self.find(who, dir, &name).await;
-        }
-        Ok(found)
-    }
-
-    async fn find(&self, who: &Credentials, dir: Ino, name: &Name) -> Result<Found> {
         self.client.session.gate().await?;
-        if let Some(found) = self.known(who, dir, name)? {
+        if let Some(found) = self.known(who, dir, &name)? {
             self.client.metrics.hits.inc();
             return Ok(found);
         }
         self.client.metrics.misses.inc();
-        self.ask(who, dir, name).await
+        self.ask(who, dir, &name).await
     }
 
     /// The answer if promises cover it: that of the name, and that of what it leads to.
