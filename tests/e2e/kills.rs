@@ -61,10 +61,11 @@ fn kills_of_the_server_lose_nothing_acknowledged() {
 fn kills_of_the_server_leave_handles_and_locks() {
     world::run(Duration::from_secs(300), |w| {
         let (server, a, b) = w.two_mounts();
-        let file = sys::open(&a.at("f"), libc::O_RDWR | libc::O_CREAT).unwrap();
+        // Shared, not cloned: closing a clone would give up the lock (fcntl(2)).
+        let file = Arc::new(sys::open(&a.at("f"), libc::O_RDWR | libc::O_CREAT).unwrap());
         file.write_all_at(b"before", 0).unwrap();
         sys::try_record_lock(&file, true).unwrap();
-        let unlinked = sys::open(&a.at("u"), libc::O_RDWR | libc::O_CREAT).unwrap();
+        let unlinked = Arc::new(sys::open(&a.at("u"), libc::O_RDWR | libc::O_CREAT).unwrap());
         unlinked.write_all_at(b"unlinked", 0).unwrap();
         std::fs::remove_file(a.at("u")).unwrap();
         for round in 0..3 {
@@ -76,11 +77,11 @@ fn kills_of_the_server_leave_handles_and_locks() {
                 assert_eq!(sys::errno(refused), libc::EAGAIN, "round {round}");
             });
             file.write_all_at(format!("round {round}").as_bytes(), 0).unwrap();
-            let copy = (file.try_clone().unwrap(), unlinked.try_clone().unwrap());
+            let (file_too, unlinked_too) = (file.clone(), unlinked.clone());
             wait::within(ANSWER_WITHIN, "fsync and read", move || {
-                copy.0.sync_all().unwrap();
+                file_too.sync_all().unwrap();
                 let mut bytes = [0; 8];
-                copy.1.read_exact_at(&mut bytes, 0).unwrap();
+                unlinked_too.read_exact_at(&mut bytes, 0).unwrap();
                 assert_eq!(&bytes, b"unlinked");
             });
             assert_eq!(std::fs::read(b.at("f")).unwrap(), format!("round {round}").as_bytes());
