@@ -3,7 +3,7 @@
 use dfs_tests::{sizes, sys, tree, wait, world};
 use nix::libc;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(600);
 const BACK_WITHIN: Duration = Duration::from_secs(90);
@@ -87,6 +87,11 @@ fn killed_client_with_a_conflict_keeps_its_bytes_aside() {
         let mut a = w.mount(&server, "a");
         let b = w.mount(&server, "b");
         std::fs::write(a.at("f"), b"base content").unwrap();
+        // What is local of the base is noted once a second; bytes not noted come aside as zeros.
+        let written = Instant::now();
+        wait::until_true(BACK_WITHIN, "the cache's index to be written", || {
+            written.elapsed() > Duration::from_millis(2500)
+        });
         let dirty = sys::open(&a.at("f"), libc::O_WRONLY).unwrap();
         dirty.write_all_at(b"lost?", 0).unwrap();
         a.kill();
