@@ -58,20 +58,9 @@ fn docs_name_files_that_exist() {
 
 /// Folders and files that programs make, not ones of this repository.
 fn is_data(name: &str) -> bool {
-    [
-        "data/",
-        "objects/",
-        "recovered/",
-        "content/unsaved/",
-        "content/recovered/",
-        "log/",
-        "target/",
-        "DIR/",
-        "tmp/",
-        "cache-",
-    ]
-    .iter()
-    .any(|start| name.starts_with(start))
+    ["data/", "objects/", "recovered/", "unsaved/", "log/", "target/", "DIR/", "tmp/", "cache-"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl InodeState {
         if self.writers > 0 {
             return None;
         }
-        self.idle_since = now;
+        (self.idle_since, self.rested) = (now, !self.dirty);
         // I6, I7: the work the guaranteed time protected is over.
         if self.recalled.is_some() { self.give_back() } else { None }
     }
