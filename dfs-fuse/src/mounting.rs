@@ -20,7 +20,7 @@ const READ_AHEAD_KIB: u32 = 1024;
 pub fn prepare(path: &Path) -> Result<PathBuf> {
     let fail = |why: String| Failure::mount(format!("mount point {} {why}", path.display()));
     for _ in 0..DEAD_MAX {
-        match std::fs::metadata(path) {
+        match look_at(path) {
             Ok(meta) if meta.is_dir() => {
                 return path.canonicalize().map_err(|e| fail(format!("cannot be used: {e}")));
             }
@@ -36,6 +36,16 @@ pub fn prepare(path: &Path) -> Result<PathBuf> {
         }
     }
     Err(fail("holds too many dead mounts".to_owned()))
+}
+
+/// What is at `path`. The kernel may still know the attributes of a dead mount's root, so one of ours
+/// is asked something that only its daemon can answer.
+fn look_at(path: &Path) -> std::io::Result<std::fs::Metadata> {
+    let meta = std::fs::metadata(path)?;
+    if mountinfo::find(path).is_some_and(|m| m.fstype == mountinfo::FSTYPE) {
+        nix::sys::statvfs::statvfs(path)?;
+    }
+    Ok(meta)
 }
 
 /// Whether nobody serves a mount any more; ECONNABORTED is seen while its daemon is dying.

@@ -134,21 +134,27 @@ fn gone_signals_end_blocked_calls() {
 fn lease_waits_end_with_a_signal_too() {
     world::run_alone(LIMIT, |w| {
         let (_server, a, b) = w.two_mounts();
+        std::fs::write(a.at("g"), b"x").unwrap();
+        let blocked = [
+            (format!("echo y >> '{}'", b.at("f").display()), Signal::SIGKILL),
+            (format!("exec 3<>'{}'; exec flock 3", b.at("g").display()), Signal::SIGTERM),
+        ];
+        // Started before files are open here: a start closes copies of them, which commits.
+        let waiting: Vec<_> = blocked
+            .iter()
+            .map(|(script, signal)| {
+                let mut command = Command::new("sh");
+                command.args(["-c", &format!("read go; {script}")]);
+                (shell::Running::start_with_input(command), script, *signal)
+            })
+            .collect();
         let held = std::fs::File::create(a.at("f")).unwrap();
         held.write_all_at(b"x", 0).unwrap();
-        let locked = sys::open(&a.at("g"), libc::O_RDWR | libc::O_CREAT).unwrap();
+        let locked = sys::open(&a.at("g"), libc::O_RDWR).unwrap();
         sys::try_record_lock(&locked, true).unwrap();
         let mut times = Vec::new();
-        let blocked = [
-            format!("echo y >> '{}'", b.at("f").display()),
-            format!("exec 3<>'{}'; exec flock 3", b.at("g").display()),
-        ];
-        for (script, signal) in blocked.iter().zip([Signal::SIGKILL, Signal::SIGTERM]) {
-            let mut command = Command::new("sh");
-            let mut child = shell::Running::start({
-                command.args(["-c", script]).stdin(Stdio::null());
-                command
-            });
+        for (mut child, script, signal) in waiting {
+            child.input("go\n");
             let started = Instant::now();
             wait::until_true(Duration::from_secs(10), "the child to block", || {
                 started.elapsed() > Duration::from_secs(1)

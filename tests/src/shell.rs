@@ -68,6 +68,19 @@ impl Running {
         Running { child, what }
     }
 
+    /// Starts it with an input of its own, see [`Running::input`].
+    pub fn start_with_input(mut command: Command) -> Running {
+        command.stdin(Stdio::piped());
+        Running::start(command)
+    }
+
+    /// Writes to its input.
+    pub fn input(&mut self, text: &str) {
+        use std::io::Write;
+        let input = self.child.stdin.as_mut().expect("started with an input");
+        input.write_all(text.as_bytes()).expect("it reads its input");
+    }
+
     /// Its number.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
