@@ -1,7 +1,7 @@
 //! What a file consists of: reads of its extents and of small contents, and the objects they name.
 
 use super::op::Context;
-use super::reads::{Promised, busy};
+use super::reads::{Promised, REREADS, busy};
 use super::resolve::{self, Content};
 use super::{Caller, NameServer};
 use crate::metastore::Read;
@@ -11,8 +11,6 @@ use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::sync::Arc;
-
-const REREADS: usize = 16;
 
 /// What a client wants to know of a file's content.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 //!
 //! Lock order: this lock, then the sequencer's. Nothing here blocks or waits.
 
+use super::journal::{Fact, Record, Then};
 use super::outbox::Outboxes;
 use super::replay::Replay;
 use super::uploads::Uploads;
@@ -18,47 +19,6 @@ use dfs_core::{BootTime, FsError, Ino, RequestId, Result, Seq, SessionId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
-
-/// Something to journal, in order; `then` follows when it is durable.
-pub struct Record {
-    /// What.
-    pub fact: Fact,
-    /// What follows.
-    pub then: Then,
-}
-
-/// A fact for the journal.
-pub enum Fact {
-    /// A session was opened.
-    Open(session::OpenSession),
-    /// A session was closed.
-    Close(SessionId),
-    /// A session lost something.
-    Lost(SessionId, LostItem),
-    /// Nothing; only the order counts.
-    Nothing,
-}
-
-/// What follows a record.
-#[derive(Clone, Debug)]
-pub enum Then {
-    /// Nothing.
-    Nothing,
-    /// The grant table learns that a loss is durable (K11).
-    Grant {
-        /// The inode.
-        ino: Ino,
-        /// The grant.
-        id: dfs_core::GrantId,
-    },
-    /// The lock table learns it.
-    Locks {
-        /// The inode.
-        ino: Ino,
-        /// Who lost them.
-        session: SessionId,
-    },
-}
 
 /// What a mutation waits for.
 pub enum Signal {

@@ -8,6 +8,7 @@ pub mod collect;
 pub mod committer;
 mod compact;
 pub mod content;
+mod journal;
 pub mod leases;
 pub mod locks;
 mod machines;
@@ -24,13 +25,13 @@ mod uploads;
 
 use crate::clock::Clock;
 use crate::filestore::ObjectStore;
-use crate::metastore::{Batch, LostRow, MetaStore, SessionRow};
+use crate::metastore::MetaStore;
 use committer::{Committer, Work};
 use dfs_core::access::Credentials;
-use dfs_core::session::LostItem;
 use dfs_core::{Code, FsError, OpId, Result, Seq, SessionId, grant, lock};
 use dfs_proto::v1;
-use machines::{Fact, Machines, Record, Then};
+use journal::{Fact, Journal, Record, Then, rows_of};
+use machines::Machines;
 pub use outbox::Message;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -78,6 +79,7 @@ pub struct NameServer {
     cookie_key: [u8; 16],
     committer: Committer,
     machines: Mutex<Machines>,
+    journal: Mutex<Journal>,
     notes: compact::Notes,
     me: Weak<NameServer>,
 }
@@ -128,20 +130,35 @@ impl NameServer {
     /// Lets time pass for every machine.
     pub fn tick(&self) {
         self.lock().tick(self.clock.now());
+        self.write_journal();
     }
 
-    fn journal(&self, record: Record) {
-        let rows = rows_of(&record.fact);
+    /// Journals records behind all others.
+    fn journal(&self, records: Vec<Record>) {
+        if !records.is_empty() {
+            self.pending().add(records);
+            self.write_journal();
+        }
+    }
+
+    /// Commits what waits for the journal, unless a batch of it is under way.
+    fn write_journal(&self) {
+        let Some(records) = self.pending().take(self.clock.now()) else { return };
         let me = self.me.clone();
-        self.committer.submit(Work::Rows(rows), move |done| {
+        self.committer.submit(Work::Rows(rows_of(&records)), move |done| {
             let Some(server) = me.upgrade() else { return };
             if let Err(error) = done {
-                tracing::error!(%error, "a session record could not be journaled, trying again");
-                std::thread::sleep(std::time::Duration::from_millis(100)); // backoff of the retry
-                return server.journal(record);
+                tracing::error!(%error, "session records could not be journaled, trying again");
+                return server.pending().failed(server.clock.now(), records);
             }
-            server.journaled(record.then);
+            server.pending().committed();
+            records.into_iter().for_each(|record| server.journaled(record.then));
+            server.write_journal();
         });
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().expect("no panic under this lock")
     }
 
     fn journaled(&self, then: Then) {
@@ -154,12 +171,18 @@ impl NameServer {
             Then::Locks { ino, session } => {
                 self.lock().lock(now, lock::Event::LostDurable { ino, session });
             }
+            Then::Told(waiter) => {
+                // Whoever asked may have left.
+                let _ = waiter.send(());
+            }
         }
     }
 
     /// Waits until everything journaled so far is durable.
     async fn journal_settled(&self) -> Result<()> {
-        self.commit_work(Work::Rows(Batch::default())).await.map(|_| ())
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        self.journal(vec![Record { fact: Fact::Nothing, then: Then::Told(tx) }]);
+        rx.await.map_err(|_| FsError::new(Code::Io, "the server is stopping"))
     }
 
     /// Commits work that no client asked for by number.
@@ -171,34 +194,6 @@ impl NameServer {
         });
         rx.await.unwrap_or_else(|_| Err(FsError::new(Code::Io, "the server is stopping")))
     }
-}
-
-fn rows_of(fact: &Fact) -> Batch {
-    let mut batch = Batch::default();
-    match fact {
-        Fact::Nothing => {}
-        Fact::Open(s) => {
-            let row = SessionRow {
-                sid: s.sid,
-                epoch: s.epoch.0,
-                uuid: s.uuid,
-                verifier: s.verifier,
-                description: s.description.clone(),
-                floor: s.floor.0,
-                absent: s.absent,
-            };
-            op::open_session(&mut batch, row);
-        }
-        Fact::Close(sid) => op::close_session(&mut batch, *sid),
-        Fact::Lost(sid, item) => {
-            let (ino, fence) = match *item {
-                LostItem::Grant { ino, fence } => (ino, Some(fence)),
-                LostItem::Locks { ino } => (ino, None),
-            };
-            op::record_loss(&mut batch, LostRow { sid: *sid, ino, fence });
-        }
-    }
-    batch
 }
 
 /// The machines while they are locked.
@@ -222,9 +217,7 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        for record in std::mem::take(&mut self.machines.records) {
-            self.server.journal(record);
-        }
+        self.server.journal(std::mem::take(&mut self.machines.records));
         for ino in std::mem::take(&mut self.machines.orphans) {
             self.server.free_orphan(ino);
         }

@@ -10,7 +10,7 @@ use super::replay::Arrival;
 use super::{Caller, NameServer};
 use dfs_core::hub::{Key, MutationId};
 use dfs_core::range::Range;
-use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, Seq, SessionId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -258,6 +258,3 @@ impl Drop for Running {
 fn stopping() -> FsError {
     FsError::new(Code::Retry(std::time::Duration::from_millis(100)), "the server is stopping")
 }
-
-/// The operation number of calls that no client numbers.
-pub const NO_OP: OpId = OpId(0);

@@ -23,8 +23,8 @@ pub struct Promised {
     pub names: bool,
 }
 
-/// Times a name may change between its entry and its inode before the caller is asked to retry.
-const REREADS: usize = 16;
+/// Times the state may move under a read before the caller is asked to retry.
+pub(super) const REREADS: usize = 16;
 
 impl NameServer {
     /// The caller as operations see it.

@@ -48,6 +48,7 @@ impl NameServer {
             cookie_key: recovered.cookie_key,
             committer,
             machines: Mutex::new(Machines::new(seq)),
+            journal: Mutex::default(),
             notes: Default::default(),
             me: me.clone(),
         });
