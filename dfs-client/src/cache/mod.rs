@@ -59,6 +59,8 @@ struct Files {
     entries: LruCache<Ino, Entry>,
     /// Those whose working file is open.
     warm: BTreeMap<Ino, Arc<WorkingFile>>,
+    /// With so many of those the next open looks for idle ones.
+    crowd: usize,
     /// Files whose row in the index has an old `used`.
     touched: BTreeSet<Ino>,
     /// Files whose row in the index is void.
@@ -127,6 +129,7 @@ impl Cache {
         let files = Files {
             entries,
             warm: BTreeMap::new(),
+            crowd: persist::WARM_MAX,
             touched: BTreeSet::new(),
             gone: BTreeSet::new(),
             found: Vec::new(),
@@ -170,7 +173,7 @@ impl Cache {
     /// The working file of an inode for version `ver` of `size` bytes. Content of another version
     /// is dropped, unless there is unsaved work on it: such a file is returned as it is.
     pub fn open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
-        if self.lock().warm.len() >= persist::WARM_MAX
+        if self.lock().crowded()
             && let Err(e) = self.persist()
         {
             tracing::warn!(error = %e, "cannot write the cache index");

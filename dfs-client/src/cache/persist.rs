@@ -10,6 +10,9 @@ const IDLE_WARM: usize = 256;
 /// With so many open working files the index is written before the next one is opened, which closes
 /// idle ones: bounds the descriptors of a burst of opens.
 pub(super) const WARM_MAX: usize = 1024;
+/// Files that may be opened before that is tried again, if it left too many open because they are
+/// in use: looking at all of them for each one would cost more than the opens.
+pub(super) const WARM_STEP: usize = 256;
 
 impl Cache {
     /// Writes what changed since the last time into the index, in one transaction. To be called
@@ -27,13 +30,21 @@ impl Cache {
         let mut files = self.lock();
         match saved {
             Ok(()) => files.cool(),
-            Err(_) => files.put_back(batch),
+            Err(_) => {
+                files.put_back(batch);
+                files.crowd = WARM_MAX.max(files.warm.len() + WARM_STEP);
+            }
         }
         saved
     }
 }
 
 impl Files {
+    /// Whether the burst of opens has grown enough to look for idle files.
+    pub(super) fn crowded(&self) -> bool {
+        self.warm.len() >= self.crowd
+    }
+
     fn take_changes(&mut self) -> Batch {
         let mut batch = Batch {
             gone: std::mem::take(&mut self.gone).into_iter().collect(),
@@ -83,5 +94,6 @@ impl Files {
                 entry.disk = file.disk_bytes();
             }
         }
+        self.crowd = WARM_MAX.max(self.warm.len() + WARM_STEP);
     }
 }

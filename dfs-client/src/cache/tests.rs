@@ -233,6 +233,16 @@ fn cache_closes_idle_files_but_keeps_their_content() {
 }
 
 #[test]
+fn cache_does_not_look_at_all_files_in_use_for_each_open() {
+    let (_dir, cache) = new_cache(100 * MIB);
+    let opened = persist::WARM_MAX as u64 + 2;
+    let in_use: Vec<_> = (1..=opened).map(|ino| cache.open_file(Ino(ino), 1, 0).unwrap()).collect();
+    // Written before the last but one of them was opened, and not before the last.
+    let unwritten = in_use.iter().filter(|file| file.take_row(0).is_some()).count();
+    assert_eq!(unwritten, 2);
+}
+
+#[test]
 fn cache_serves_several_threads_under_pressure() {
     const LEN: u64 = 200 * KIB;
     let (_dir, cache) = new_cache(MIB);
