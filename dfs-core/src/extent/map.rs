@@ -1,6 +1,6 @@
 //! Changing the extents of a stripe.
 
-use super::{Extent, Source};
+use super::{Extent, ObjectName, Source, plan};
 use crate::limits::{COMPACT_EXTENTS, COMPACT_INLINE};
 use crate::range::Range;
 
@@ -36,6 +36,58 @@ pub fn merge(extents: Vec<Extent>) -> Vec<Extent> {
         }
     }
     out
+}
+
+/// The stripe after the bytes of `read`, a part of an earlier state of it, were copied into `object`,
+/// holes between its extents as zeros: what is still the same now lies in the object.
+pub fn replace(stripe: &[Extent], read: &[Extent], object: ObjectName) -> Vec<Extent> {
+    let (Some(first), Some(last)) = (read.first(), read.last()) else { return stripe.to_vec() };
+    let copied = Range::new(first.range.start, last.range.end);
+    let mut out: Vec<Extent> =
+        stripe.iter().filter_map(|extent| extent.part(Range::new(0, copied.start))).collect();
+    for old in plan(read, copied) {
+        for now in plan(stripe, old.range) {
+            let changed = old.part(now.range).map_or(now.range, |old| difference(&old, &now));
+            let same = |range: Range| {
+                let source = Source::Object(object, range.start.saturating_sub(copied.start));
+                (!range.is_empty()).then_some(Extent { range, source })
+            };
+            out.extend(same(Range::new(now.range.start, changed.start)));
+            out.extend(now.part(changed).filter(|now| now.source != Source::Hole));
+            out.extend(same(Range::new(changed.end, now.range.end)));
+        }
+    }
+    let behind = Range::new(copied.end, u64::MAX);
+    out.extend(stripe.iter().filter_map(|extent| extent.part(behind)));
+    merge(out)
+}
+
+/// A range of `now` that holds all bytes in which it differs from `old`, an extent of the same range.
+fn difference(old: &Extent, now: &Extent) -> Range {
+    let Range { start, end } = now.range;
+    match (&old.source, &now.source) {
+        (Source::Inline(old), Source::Inline(now)) => {
+            let equal = |(a, b): &(&u8, &u8)| a == b;
+            let before = old.iter().zip(now).take_while(equal).count();
+            let pairs = old[before..].iter().rev().zip(now[before..].iter().rev());
+            Range::new(start + before as u64, end - pairs.take_while(equal).count() as u64)
+        }
+        (old, now) if old == now => Range::new(end, end),
+        _ => Range::new(start, end),
+    }
+}
+
+/// The part of a stripe to copy into an object when it needs compaction: all of it if it consists of
+/// many extents, else only what the record itself holds, with what lies between.
+pub fn part_to_compact(stripe: &[Extent]) -> &[Extent] {
+    if stripe.len() > COMPACT_EXTENTS {
+        return stripe;
+    }
+    let inline = |extent: &Extent| extent.inline_len() > 0;
+    match (stripe.iter().position(inline), stripe.iter().rposition(inline)) {
+        (Some(first), Some(last)) => &stripe[first..=last],
+        _ => stripe,
+    }
 }
 
 /// Appends `next` to `last` if one extent can say both.

@@ -8,7 +8,9 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use map::{blocks, cut, merge, needs_compaction, overlay, split_at_stripes};
+pub use map::{
+    blocks, cut, merge, needs_compaction, overlay, part_to_compact, replace, split_at_stripes,
+};
 pub use read::{plan, seek_data, seek_hole};
 
 use crate::id::Ino;

@@ -57,6 +57,36 @@ fn assert_well_formed(extents: &[Extent]) {
 
 proptest! {
     #[test]
+    fn extent_compaction_changes_no_byte(before in prop::collection::vec(change(), 1..16),
+                                         after in prop::collection::vec(change(), 0..8),
+                                         part in (0..16usize, 1..16usize)) {
+        let lay = |map: Vec<Extent>, changes: &[Extent]| {
+            changes.iter().fold(map, |map, change| overlay(&map, change))
+        };
+        let old = lay(Vec::new(), &before);
+        let first = part.0.min(old.len());
+        let read = &old[first..(first + part.1).min(old.len())];
+        let now = lay(old.clone(), &after);
+        let object = name(77);
+        let new = replace(&now, read, object);
+        assert_well_formed(&new);
+        let start = read.first().map_or(0, |extent| extent.range.start);
+        let (old, now, new) = (flat(&old), flat(&now), flat(&new));
+        let copied = replace(read, read, object);
+        prop_assert_eq!(copied.len(), usize::from(!read.is_empty()));
+        let copied = flat(&copied);
+        for at in 0..SPACE as usize {
+            let in_object = copied[at].map(|_| object_byte(object, at as u64 - start));
+            // The object has the old byte there, a hole as zero.
+            let fits = new[at] == now[at] || (new[at] == in_object && old[at] == now[at]);
+            prop_assert!(fits, "byte {}: {:?} became {:?}", at, now[at], new[at]);
+        }
+        if after.is_empty() {
+            prop_assert!((0..SPACE as usize).all(|at| copied[at].is_none() || new[at] == copied[at]));
+        }
+    }
+
+    #[test]
     fn extent_map_equals_a_byte_array(changes in prop::collection::vec(change(), 0..24),
                                       size in 0..SPACE, a in 0..SPACE, b in 0..SPACE) {
         let mut map = Vec::new();

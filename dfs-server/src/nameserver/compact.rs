@@ -6,7 +6,7 @@ use super::committer::Work;
 use super::op::Compact;
 use crate::metastore::Stripe;
 use dfs_core::access::Credentials;
-use dfs_core::extent::{Extent, ObjectName, Source, needs_compaction};
+use dfs_core::extent::{Extent, ObjectName, Source, needs_compaction, part_to_compact};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result, SessionId};
 use std::collections::BTreeSet;
@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// Stripes that may wait for compaction. What does not fit is noted again by the next commit.
 const NOTES_MAX: usize = 4096;
-/// Commits of a busy writer are let pass for so long before its stripes are looked at.
-const QUIET: Duration = Duration::from_secs(1);
+/// How often the stripes of new commits are looked at. Every commit writes the inline bytes of its
+/// stripe again, so a writer that commits many small changes must not get far in that time.
+const EVERY: Duration = Duration::from_millis(250);
 
 /// Stripes to look at.
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl NameServer {
     pub async fn keep_compact(self: Arc<Self>) {
         let me = Arc::downgrade(&self);
         drop(self);
-        let mut ticks = tokio::time::interval(QUIET);
+        let mut ticks = tokio::time::interval(EVERY);
         loop {
             ticks.tick().await;
             let Some(server) = me.upgrade() else { return };
@@ -67,7 +68,8 @@ impl NameServer {
         }
         let born = self.reserve_version(SessionId::default(), None).await?;
         let object = ObjectName { ino, born, n: 0 };
-        let result = self.rewrite(object, ino, index, stripe).await;
+        let part = part_to_compact(&stripe).to_vec();
+        let result = self.rewrite(object, ino, index, part).await;
         self.upload_done(born);
         result
     }

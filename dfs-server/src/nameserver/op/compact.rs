@@ -1,13 +1,12 @@
-//! Replaces the record of one stripe by one object with the same bytes (PROTOCOL 4.2
+//! Replaces a part of one stripe's record by one object with the same bytes (PROTOCOL 4.2
 //! "Compaction"). Content and version stay, so nobody has to forget anything.
 
 use super::intents::Intents;
 use super::{Context, Op, Outcome, Txn, Verdict};
 use crate::metastore::{Read, Stripe};
 use crate::nameserver::resolve;
-use dfs_core::extent::{self, Extent, ObjectName, Source};
+use dfs_core::extent::{self, ObjectName};
 use dfs_core::hub::{Hold, IntentKey};
-use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 
 /// See the module.
@@ -17,7 +16,9 @@ pub struct Compact {
     pub ino: Ino,
     /// Index of the stripe.
     pub index: u64,
-    /// The record that was rewritten; if it is another by now, `StaleVersion`.
+    /// The part of the record that was rewritten. What of it was written again since stays as it is
+    /// now; if that is all of it, `StaleVersion`: else a writer who never rests would never be
+    /// compacted.
     pub read: Stripe,
     /// The object with the bytes from the start of the first extent to the end of the last, holes
     /// between them as zeros.
@@ -25,20 +26,14 @@ pub struct Compact {
 }
 
 impl Compact {
-    /// The new record.
-    fn record(&self) -> Result<Stripe> {
-        let (Some(first), Some(last)) = (self.read.first(), self.read.last()) else {
-            return Err(FsError::new(Code::Invalid, "a hole needs no compaction"));
-        };
-        let range = Range::new(first.range.start, last.range.end);
-        Ok(vec![Extent { range, source: Source::Object(self.object, 0) }])
-    }
-
-    /// `StaleVersion` unless the record is the one that was read.
-    fn still_current(&self, view: &dyn Read) -> Result<()> {
-        let now = view.stripes(self.ino, self.index, self.index)?;
-        if now.first().map(|(_, stripe)| stripe) == Some(&self.read) {
-            return Ok(());
+    /// The record as it is, and as it becomes.
+    fn records(&self, view: &dyn Read) -> Result<(Stripe, Stripe)> {
+        let mut found = view.stripes(self.ino, self.index, self.index)?;
+        let now = found.pop().map(|(_, stripe)| stripe).unwrap_or_default();
+        let size = resolve::inode(view, self.ino)?.attr.size;
+        let new = extent::cut(&extent::replace(&now, &self.read, self.object), size);
+        if new != now {
+            return Ok((now, new));
         }
         let text = format!("stripe {} of inode {} moved on", self.index, self.ino);
         Err(FsError::new(Code::StaleVersion, text))
@@ -59,20 +54,17 @@ impl Op for Compact {
     }
 
     fn check(&self, _: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
-        resolve::inode(view, self.ino)?;
-        self.record()?;
-        self.still_current(view)?;
+        self.records(view)?;
         Ok(Verdict::Change(Vec::new()))
     }
 
     fn effect(&self, _: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
         // It runs without intents, so that it delays no writer: only the record decides.
-        self.still_current(&txn.view())?;
-        let record = self.record()?;
+        let (now, record) = self.records(&txn.view())?;
         let mut row = txn.inode(self.ino)?;
         // Filled holes take space; that is no change of the file, so `attr_ver` stays.
         row.attr.blocks += extent::blocks(&record);
-        row.attr.blocks -= extent::blocks(&self.read);
+        row.attr.blocks -= extent::blocks(&now);
         let object = Some(row.attr.clone());
         txn.put(row);
         txn.batch.stripes.insert((self.ino, self.index), Some(record));
