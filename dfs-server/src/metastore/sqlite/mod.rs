@@ -23,7 +23,7 @@
 //! While a connection is open the log file is neither replaced nor removed, so the descriptor stays
 //! the right one. An empty commit would not do: without a changed page SQLite writes and syncs
 //! nothing. Closing the descriptor drops this process's POSIX locks of that file, but SQLite locks
-//! only `meta.db` and `meta.db-shm`.
+//! only `meta.db`.
 //!
 //! After a failed sync nobody knows what reached the disk, and a second try may succeed without it
 //! (fsync(2), "EIO"). So the store then refuses every further commit and flush until it is opened
