@@ -159,6 +159,26 @@ fn budget_create_write_close_costs_two_calls() {
 }
 
 #[test]
+fn budget_names_in_a_new_folder_are_not_looked_up() {
+    world::run(LIMIT, |w| {
+        let (server, mount, d) = prepared(w);
+        let (new, files) = (d.join("new"), 20);
+        let want = [("mkdir", 2), ("create", files), ("commit", files)];
+        costs(&server, "a new folder with files", &want, || {
+            std::fs::create_dir(&new).unwrap();
+            std::fs::create_dir(new.join("sub")).unwrap();
+            (0..files).for_each(|name| std::fs::write(new.join(name.to_string()), b"x").unwrap());
+        });
+        let other = w.mount(&server, "b");
+        std::fs::write(other.at("d/new/sub/of-b"), b"by b").unwrap();
+        assert_eq!(std::fs::read(mount.at("d/new/sub/of-b")).unwrap(), b"by b");
+        w.say(format!(
+            "2 new folders and {files} files in them, no lookup; another's file is seen"
+        ));
+    });
+}
+
+#[test]
 fn budget_fsync_after_a_small_append_costs_one_call() {
     world::run(LIMIT, |w| {
         let (server, _mount, d) = prepared(w);

@@ -1,6 +1,6 @@
 //! What is known and promised, and what the kernel may still believe. Pure: no clock, no locks.
 
-use super::listing::{Edit, Listing};
+use super::listing::{Edit, LISTING_MAX, Listing};
 use super::recent::Recent;
 use super::{Asked, Key, Promised, Stale, Target, Xattrs};
 use crate::kernel::StaleEntry;
@@ -11,8 +11,8 @@ use lru::LruCache;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Longer listings are dropped when a name changes here: to edit them costs more than to ask again.
-const EDITED_MAX: usize = 4096;
+/// Longer listings are dropped when a name goes here: to look for it costs more than to ask again.
+const SEARCHED_MAX: usize = 4096;
 
 /// An inode under promise. `attr` is missing after a change made here whose outcome is not known in
 /// full; what the kernel was told must still be remembered then.
@@ -316,7 +316,11 @@ impl Cache {
         let allowed = self.recent.allows(&Key::Listing(dir), as_of);
         let Some(known) = self.dirs.get_mut(&dir) else { return };
         self.weight -= known.weight();
-        let old = known.listing.take().filter(|l| allowed && l.items.len() <= EDITED_MAX);
+        let bound = match edit {
+            Edit::Added(..) => LISTING_MAX - 1,
+            Edit::Removed(_) | Edit::Unknown => SEARCHED_MAX,
+        };
+        let old = known.listing.take().filter(|l| allowed && l.items.len() <= bound);
         known.listing = old.and_then(|listing| listing.after(edit, dir_ver));
         self.weight += known.weight();
     }

@@ -445,3 +445,21 @@ fn room_is_made_from_the_least_used() {
     cache.store_attr(cache.asked(), &promised(2), plain_attr(Ino(3), Kind::File));
     assert!(cache.attr(Ino(3)).is_some());
 }
+
+#[test]
+fn names_of_a_long_listing_stay_known_while_names_are_added_here() {
+    let metadata = Metadata::new(Arc::new(ManualClock::new(Duration::ZERO)));
+    let dir = Ino(5);
+    let empty = Listing { dir_ver: 0, items: Arc::default() };
+    metadata.store_listing(metadata.asked(), Seq(1), dir, empty);
+    for n in 0..10_000 {
+        let mut attr = plain_attr(dir, Kind::Directory);
+        (attr.dir_ver, attr.attr_ver) = (n + 1, n + 2);
+        let (of, target) = (name(n), Target::Present(Ino(100 + n)));
+        let edit = Edit::Added(of.clone(), Ino(100 + n), Kind::File);
+        let renamed = Renamed { dir: attr, name: &of, target, edit };
+        metadata.own_name(metadata.asked(), &promised(n + 2), renamed);
+    }
+    assert_eq!(metadata.name(dir, &name(9_999)), Some(Target::Present(Ino(10_099))));
+    assert_eq!(metadata.name(dir, &name(10_000)), Some(Target::Absent));
+}

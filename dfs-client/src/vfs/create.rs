@@ -2,12 +2,13 @@
 
 use super::{Entry, Vfs};
 use crate::client::Client;
-use crate::metadata::{Asked, Edit, Key, Renamed, Target};
+use crate::metadata::{Asked, Edit, Key, Listing, Renamed, Target};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind, MODE_MASK};
 use dfs_core::name::Name;
-use dfs_core::{Code, FsError, Ino, Result};
+use dfs_core::{Code, FsError, Ino, Result, Seq};
 use dfs_proto::{convert, v1};
+use std::sync::Arc;
 
 /// What a new name in `dir` touches.
 pub(crate) fn touched_by(dir: Ino, name: &Name) -> Vec<Key> {
@@ -26,6 +27,11 @@ impl Client {
     ) -> Result<Attr> {
         let (attr, dir) = (convert::need_attr(attr)?, convert::need_attr(dir)?);
         self.metadata.own_attr(asked, mark, attr.clone());
+        if mark.promised_dir && attr.kind == Kind::Directory && attr.dir_ver == 0 {
+            // Nobody has made a name in it yet.
+            let empty = Listing { dir_ver: 0, items: Arc::default() };
+            self.metadata.store_listing(asked, Seq(mark.as_of), attr.ino, empty);
+        }
         let edit = Edit::Added(name.clone(), attr.ino, attr.kind);
         let target = Target::Present(attr.ino);
         self.metadata.own_name(asked, mark, Renamed { dir, name, target, edit });

@@ -189,12 +189,15 @@ impl NameServer {
     }
 
     /// Promises the caller what it now knows. Directories may be changed by several mutations at
-    /// once, so their attributes are read again under the promise.
+    /// once, a new one as soon as it is committed, so their attributes are read again under the
+    /// promise.
     fn applied(&self, running: Running, done: Done) -> Result<Applied> {
         let mut outcome = done.outcome;
         let keep = promises_for(&outcome);
         let (promised, as_of) = running.committed(keep);
-        let shared = [&mut outcome.dir, &mut outcome.to_dir];
+        let made = outcome.made_directory().is_some();
+        let made = if made { &mut outcome.object } else { &mut None };
+        let shared = [&mut outcome.dir, &mut outcome.to_dir, made];
         for attr in shared.into_iter().flatten() {
             if let Some(row) = self.store.inode(attr.ino)? {
                 *attr = row.attr;
@@ -214,10 +217,8 @@ fn promises_for(outcome: &Outcome) -> Vec<Key> {
         if attr.nlink > 0 {
             keys.push(Key::Attr(attr.ino));
         }
-        if outcome.created && attr.kind == dfs_core::attr::Kind::Directory {
-            keys.push(Key::Dir(attr.ino));
-        }
     }
+    keys.extend(outcome.made_directory().map(|attr| Key::Dir(attr.ino)));
     keys
 }
 

@@ -111,11 +111,12 @@ fn mark_of(applied: &Applied) -> v1::Mark {
     let outcome = &applied.outcome;
     let has = |key: Key| applied.promised.contains(&key);
     let mut dirs = [&outcome.dir, &outcome.to_dir].into_iter().flatten();
+    let mut named = dirs.clone().chain(outcome.made_directory());
     let objects = [&outcome.object, &outcome.replaced].into_iter().flatten();
     v1::Mark {
         as_of: applied.as_of.0,
         promised_attr: objects.filter(|a| a.nlink > 0).all(|a| has(Key::Attr(a.ino))),
-        promised_dir: dirs.clone().all(|d| has(Key::Dir(d.ino))),
+        promised_dir: named.all(|d| has(Key::Dir(d.ino))),
         promised_dir_attr: dirs.all(|d| has(Key::Attr(d.ino))),
     }
 }

@@ -54,7 +54,7 @@ pub use unlink::Unlink;
 use crate::metastore::{Batch, MetaStore, Overlay, Read};
 use dfs_core::Result;
 use dfs_core::access::Credentials;
-use dfs_core::attr::Attr;
+use dfs_core::attr::{Attr, Kind};
 use dfs_core::hub::{Hold, IntentKey, Item};
 use dfs_core::time::Timestamp;
 
@@ -71,6 +71,13 @@ pub struct Outcome {
     pub replaced: Option<Attr>,
     /// Whether `object` is new.
     pub created: bool,
+}
+
+impl Outcome {
+    /// The directory that was made.
+    pub fn made_directory(&self) -> Option<&Attr> {
+        self.object.as_ref().filter(|attr| self.created && attr.kind == Kind::Directory)
+    }
 }
 
 /// What `check` decided. Lives for one call, so its size costs nothing.
