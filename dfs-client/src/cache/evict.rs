@@ -35,7 +35,7 @@ impl Cache {
             let (used, limit) = self.used_and_limit()?;
             let target = bytes_to_free(used, bytes, limit);
             if target == 0 && used.saturating_add(bytes) <= limit {
-                break;
+                return Ok(RoomOutcome { ok: true, flush });
             }
             let mut files = self.lock();
             let plan = cache::plan(files.coldest_first(), |ino| self.parts(&files, ino), target);

@@ -5,7 +5,7 @@
 //! uuid                  of this mount, 32 hexadecimal digits
 //! index.db              what is known about clean content
 //! data/XX/<ino>         working files; XX are the last two digits
-//! unsaved/<ino>         journals of unsaved work
+//! unsaved/<ino>         journals of unsaved work; an empty one means none
 //! fresh/                files about to replace working files; emptied at start
 //! recovered/            the recovery area
 //! ```

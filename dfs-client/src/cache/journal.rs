@@ -100,6 +100,21 @@ pub struct Found {
 }
 
 impl Journal {
+    /// Starts a journal in an empty file with its first record. A crash in between leaves no whole
+    /// header, and so no work.
+    pub fn start(path: PathBuf, file: File, header: &Header, first: Record) -> Result<Journal> {
+        let mut bytes = header.encode();
+        let before = bytes.len() as u64;
+        bytes.extend(first.encode());
+        if let Err(e) = file.write_all_at(&bytes, 0) {
+            // What is left has no whole record.
+            let _ = disk::remove(&path);
+            return Err(io_error("write", &path, &e));
+        }
+        let unconfirmed = matches!(first, Record::Write(..));
+        Ok(Journal { file, path, len: bytes.len() as u64, before, unconfirmed })
+    }
+
     /// Starts a journal, replacing an older one in one step.
     pub fn create(path: &Path, header: &Header, records: &[Record]) -> Result<Journal> {
         let mut bytes = header.encode();
@@ -140,9 +155,9 @@ impl Journal {
         Ok(())
     }
 
-    /// The work is saved or given up.
-    pub fn remove(&self) -> Result<()> {
-        disk::remove(&self.path)
+    /// The work is saved or given up: the file and its name.
+    pub fn end(self) -> (PathBuf, File) {
+        (self.path, self.file)
     }
 }
 

@@ -14,6 +14,7 @@ mod index;
 mod journal;
 mod map;
 mod persist;
+mod spare;
 mod sums;
 mod sweep;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use lru::LruCache;
 use map::FileMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use working::{Shared, Start};
 
@@ -136,7 +137,7 @@ impl Cache {
             clock,
         };
         let cache = Cache {
-            shared: Arc::new(Shared { folder, used: AtomicU64::new(used) }),
+            shared: Arc::new(Shared::new(folder, used)),
             index,
             limit: limit_bytes,
             files: Mutex::new(files),

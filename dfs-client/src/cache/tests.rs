@@ -211,7 +211,10 @@ fn cache_damaged_index_costs_no_unsaved_work() {
     assert_eq!(cache.sweep(&false.into()).unwrap().strays, 1);
     assert_eq!(file.read_dirty(Range::new(500, 5500)).unwrap(), content(2, 5000));
     file.committed(&file.dirty_snapshot(), 2).unwrap();
-    assert!(!cache.shared.folder.unsaved(Ino(2)).exists());
+    let journal = cache.shared.folder.unsaved(Ino(2));
+    assert_eq!(std::fs::metadata(&journal).unwrap().len(), 0);
+    drop((file, cache));
+    assert!(!journal.exists());
 }
 
 #[test]

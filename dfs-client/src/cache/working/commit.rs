@@ -134,7 +134,7 @@ impl WorkingFile {
         }
         state.file = file;
         state.start_over(ver, size);
-        state.drop_idle_journal()?;
+        self.drop_idle_journal(&mut state)?;
         self.account(&state)
     }
 

@@ -230,11 +230,9 @@ impl State {
         if known { Ok(()) } else { self.undo() }
     }
 
+    /// A journal that is idle by that is found when the file settles.
     fn undo(&mut self) -> Result<()> {
-        if let Some(journal) = &mut self.journal {
-            journal.undo()?;
-        }
-        self.drop_idle_journal()
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.undo())
     }
 
     /// Gives the room of clean bytes in `range` back.

@@ -18,6 +18,7 @@ use super::folder::{DATA_FOLDERS, Folder, make_dir};
 use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
 use super::map::FileMap;
+use super::spare::Spares;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -39,6 +40,15 @@ pub struct Shared {
     pub folder: Folder,
     /// Bytes that all files take on disk.
     pub used: AtomicU64,
+    /// Journals for the next unsaved work.
+    spares: Spares,
+}
+
+impl Shared {
+    /// For the files of a folder, which take so many bytes now.
+    pub fn new(folder: Folder, used: u64) -> Shared {
+        Shared { folder, used: AtomicU64::new(used), spares: Spares::default() }
+    }
 }
 
 /// The local content of one inode.
@@ -100,9 +110,7 @@ impl WorkingFile {
         start: Start,
     ) -> Result<WorkingFile> {
         let path = shared.folder.data(ino);
-        make_dir(&shared.folder.data_dir(ino.0 % DATA_FOLDERS))?;
-        let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
-        let file = options.open(&path).map_err(|e| io_error("open", &path, &e))?;
+        let file = open_or_make(shared, ino, &path)?;
         let (mut verifier, mut boot) = (shared.folder.verifier(), shared.folder.boot());
         let (mut owner, mut since, mut journal) = (Owner::default(), Timestamp::default(), None);
         let (map, new) = match start {
@@ -115,11 +123,15 @@ impl WorkingFile {
                 (map, false)
             }
         };
-        if new {
+        let mut len = file.metadata().map_err(|e| io_error("look at", &path, &e))?.len();
+        if new && len > 0 {
             file.set_len(0).map_err(|e| io_error("empty", &path, &e))?;
+            len = 0;
         }
-        file.set_len(map.size).map_err(|e| io_error("set the size of", &path, &e))?;
-        let mut state = State {
+        if len != map.size {
+            file.set_len(map.size).map_err(|e| io_error("set the size of", &path, &e))?;
+        }
+        let state = State {
             path,
             file,
             owner,
@@ -136,7 +148,6 @@ impl WorkingFile {
             map,
             journal,
         };
-        state.drop_idle_journal()?;
         let working = WorkingFile {
             ino,
             shared: Arc::clone(shared),
@@ -144,6 +155,7 @@ impl WorkingFile {
             disk_bytes: AtomicU64::new(counted),
             state: Mutex::new(state),
         };
+        working.drop_idle_journal(&mut working.lock())?;
         working.account(&working.lock())?;
         Ok(working)
     }
@@ -253,7 +265,9 @@ impl WorkingFile {
             state.since = wall_time();
             self.adopt(state);
             let path = self.shared.folder.unsaved(self.ino);
-            state.journal = Some(Journal::create(&path, &self.header(state), &[])?);
+            let file = self.shared.spares.take(&self.shared.folder, self.ino)?;
+            state.journal = Some(Journal::start(path, file, &self.header(state), record)?);
+            return Ok(());
         }
         state.journal.as_mut().map_or(Ok(()), |journal| journal.append(record))
     }
@@ -263,9 +277,20 @@ impl WorkingFile {
         if state.map.has_work() && !state.gone {
             let path = self.shared.folder.unsaved(self.ino);
             let records = Record::restate(&state.map);
+            self.shared.spares.replaced(self.ino);
             state.journal = Some(Journal::create(&path, &self.header(state), &records)?);
         }
-        state.drop_idle_journal()
+        self.drop_idle_journal(state)
+    }
+
+    fn drop_idle_journal(&self, state: &mut State) -> Result<()> {
+        if !state.map.has_work()
+            && let Some(journal) = state.journal.take()
+        {
+            let (path, file) = journal.end();
+            self.shared.spares.keep(self.ino, path, file)?;
+        }
+        Ok(())
     }
 
     /// What changed for the index since this was asked last.
@@ -293,7 +318,7 @@ impl WorkingFile {
     /// work that was undone, say by truncating again, is removed.
     pub(super) fn settle(&self) -> bool {
         let mut state = self.lock();
-        !state.map.has_work() && !state.row_changed && state.drop_idle_journal().is_ok()
+        !state.map.has_work() && !state.row_changed && self.drop_idle_journal(&mut state).is_ok()
     }
 
     /// Takes the file and its journal off the disk. Whoever still has it may read and write, but
@@ -302,7 +327,7 @@ impl WorkingFile {
         let mut state = self.lock();
         disk::remove(&state.path)?;
         if let Some(journal) = state.journal.take() {
-            journal.remove()?;
+            disk::remove(&journal.end().0)?;
         }
         state.gone = true;
         let counted = self.disk_bytes.swap(0, Ordering::Relaxed);
@@ -314,15 +339,6 @@ impl WorkingFile {
 impl State {
     fn err(&self, what: &str, e: &std::io::Error) -> FsError {
         io_error(what, &self.path, e)
-    }
-
-    fn drop_idle_journal(&mut self) -> Result<()> {
-        if !self.map.has_work()
-            && let Some(journal) = self.journal.take()
-        {
-            journal.remove()?;
-        }
-        Ok(())
     }
 
     /// Whether the bytes of a piece are what they were; if not, the piece is forgotten.
@@ -350,6 +366,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The folder is made when its first file is.
+fn open_or_make(shared: &Shared, ino: Ino, path: &Path) -> Result<File> {
+    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
+    let opened = match options.open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            make_dir(&shared.folder.data_dir(ino.0 % DATA_FOLDERS))?;
+            options.open(path)
+        }
+        other => other,
+    };
+    opened.map_err(|e| io_error("open", path, &e))
 }
 
 fn wall_time() -> Timestamp {
