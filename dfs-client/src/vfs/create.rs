@@ -33,7 +33,7 @@ impl Client {
             self.metadata.store_listing(asked, Seq(mark.as_of), attr.ino, empty);
         }
         let edit = Edit::Added(name.clone(), attr.ino, attr.kind);
-        let target = Target::Present(attr.ino);
+        let target = Some(Target::Present(attr.ino));
         self.metadata.own_name(asked, mark, Renamed { dir, name, target, edit });
         Ok(attr)
     }
