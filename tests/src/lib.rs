@@ -10,6 +10,7 @@ pub mod fusectl;
 mod isolated;
 pub mod load;
 pub mod logs;
+pub mod mapping;
 pub mod mount;
 pub mod process;
 pub mod programs;
