@@ -6,6 +6,7 @@ use super::inode::{File, Pages};
 use super::lease::Ask;
 use super::view::View;
 use crate::config::{RdwrLease, Reads};
+use crate::interrupt;
 use crate::vfs::{OpenFlags, Opened};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind};
@@ -43,6 +44,7 @@ impl Content {
             self.read_lease(&file, &ask).await?;
         }
         let snapshot = self.snapshot(&file, flags).await?;
+        interrupt::wait(self.told(&file)).await?;
         Ok(self.opened(counted, who, flags, snapshot))
     }
 

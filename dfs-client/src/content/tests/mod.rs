@@ -1,6 +1,7 @@
 mod bytes;
 mod fake;
 mod rig;
+mod telling;
 
 use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;
