@@ -186,10 +186,10 @@ impl State {
         if !newer_here {
             return false;
         }
-        if size != attr.size {
-            attr.size = size;
-            attr.blocks = size.div_ceil(512);
-        }
+        // Holes count nothing: programs tell sparse files by this.
+        let stored = attr.blocks.saturating_add(self.view.working.dirty_bytes().div_ceil(512));
+        attr.size = size;
+        attr.blocks = size.div_ceil(512).min(stored);
         if let Some(at) = self.written_at {
             attr.mtime = at;
             attr.ctime = attr.ctime.max(at);

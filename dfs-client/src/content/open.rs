@@ -22,7 +22,7 @@ impl Content {
     /// Errors: `ReadOnly`; `IsDirectory`; those of waiting for the lease (`WouldBlock`, `Busy`,
     /// `Interrupted`); `AccessDenied` from the server.
     pub async fn open(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Result<Opened> {
-        if flags.write && self.client.config.read_only {
+        if (flags.write || flags.truncate) && self.client.config.read_only {
             return Err(FsError::from(Code::ReadOnly));
         }
         self.client.session.gate().await?;
@@ -35,6 +35,9 @@ impl Content {
         let counted = Counted::new(self, &file, flags)?;
         if flags.write {
             self.open_to_write(&file, who, flags).await?;
+        } else if flags.truncate {
+            // Linux lets a reader truncate that may write (open(2)).
+            self.set_size(who, ino, None, 0).await?;
         }
         if flags.read && is_known {
             self.current(who, ino, false, data_max(flags)).await?;
