@@ -4,6 +4,7 @@ mod budgets;
 mod cache;
 mod contention;
 mod data;
+mod edges;
 mod exercise;
 mod garbage;
 mod gone;

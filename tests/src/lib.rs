@@ -21,5 +21,6 @@ pub mod sizes;
 pub mod slot;
 pub mod sys;
 pub mod tree;
+pub mod unwrapped;
 pub mod wait;
 pub mod world;

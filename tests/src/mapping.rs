@@ -70,6 +70,22 @@ impl Mapping {
         bytes
     }
 
+    /// Writes the first `length` bytes of the mapping to `file` at `at`, from where they are.
+    pub fn write_to(&self, file: &File, length: usize, at: i64) -> io::Result<usize> {
+        assert!(length <= self.length, "behind the mapping");
+        // SAFETY: the bytes are inside the mapping.
+        let written = unsafe { libc::pwrite(file.as_raw_fd(), self.address.as_ptr(), length, at) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Reads up to `length` bytes of `file` at `at` into the start of the mapping.
+    pub fn read_from(&self, file: &File, length: usize, at: i64) -> io::Result<usize> {
+        assert!(length <= self.length, "behind the mapping");
+        // SAFETY: the target is inside the mapping, which nobody refers to.
+        let read = unsafe { libc::pread(file.as_raw_fd(), self.address.as_ptr(), length, at) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
     /// Waits until all stores are saved (msync(2)).
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: the range is that of the mapping.
