@@ -5,6 +5,9 @@ const SIGKILL: u64 = 1 << (9 - 1);
 /// Signals that do nothing unless a handler is installed (signal(7)): SIGCHLD, SIGCONT, SIGURG and
 /// SIGWINCH.
 const IGNORED_BY_DEFAULT: u64 = 1 << (17 - 1) | 1 << (18 - 1) | 1 << (23 - 1) | 1 << (28 - 1);
+/// Signals that stop a process unless a handler is installed (signal(7)): SIGSTOP, SIGTSTP, SIGTTIN
+/// and SIGTTOU.
+const STOPS_BY_DEFAULT: u64 = 1 << (19 - 1) | 1 << (20 - 1) | 1 << (21 - 1) | 1 << (22 - 1);
 
 /// Signal masks of a thread; bit n-1 is signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,12 @@ impl Signals {
     pub fn interrupt(self) -> bool {
         let ignored = self.ignored | (IGNORED_BY_DEFAULT & !self.caught);
         self.pending & SIGKILL != 0 || self.pending & !self.blocked & !ignored != 0
+    }
+
+    /// Whether a signal waits that ends the process: it never sees what became of its system call.
+    pub fn kill(self) -> bool {
+        let survived = self.caught | STOPS_BY_DEFAULT;
+        Signals { pending: self.pending & (!survived | SIGKILL), ..self }.interrupt()
     }
 }
 
@@ -103,6 +112,14 @@ mod tests {
             let caught = Signals { caught: bit(signal), ..pending(signal) };
             assert!(caught.interrupt(), "signal {signal} has a handler");
         }
+        for signal in [9, 14, 15] {
+            assert!(pending(signal).kill(), "signal {signal}");
+        }
+        for signal in [17, 20, 23] {
+            assert!(!pending(signal).kill(), "signal {signal} ends nobody");
+        }
+        let handled = Signals { caught: bit(14), ..pending(14) };
+        assert!(handled.interrupt() && !handled.kill());
         assert!(!Signals { blocked: bit(15), ..pending(15) }.interrupt());
         assert!(!Signals { ignored: bit(2), ..pending(2) }.interrupt());
         let killed = Signals { blocked: u64::MAX, ignored: u64::MAX, ..pending(9) };

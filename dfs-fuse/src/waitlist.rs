@@ -21,6 +21,10 @@ const ROUND: usize = 256;
 /// Rounds without a request after which the watcher sleeps until the next one. Waking it costs more
 /// than most requests take, so it does not sleep between them.
 const IDLE_ROUNDS: u32 = 20;
+/// Operations that a signal with a handler ends: those that wait for others by their nature, and that
+/// POSIX lets fail with EINTR. Everything else ends only with its process, as on a local disk:
+/// programs do not expect EINTR of rmdir(2), fsync(2) or the read of a file.
+const INTERRUPTIBLE: [&str; 3] = ["open", "create", "setlk"];
 /// Requests this old are logged, once each.
 const LOG_AFTER: Duration = Duration::from_secs(5);
 
@@ -143,10 +147,10 @@ impl Shared {
             let (round, next) = due(&mut state, behind, Instant::now());
             behind = next;
             drop(state);
-            let hit: Vec<_> = round.into_iter().filter(|(_, tid)| signalled(*tid)).collect();
+            let hit: Vec<_> = round.into_iter().filter(Candidate::is_hit).collect();
             state = self.lock();
-            for (number, _) in hit {
-                state.raise(number);
+            for candidate in hit {
+                state.raise(candidate.number);
             }
         }
     }
@@ -165,7 +169,7 @@ impl State {
 }
 
 /// The next requests to look at, behind number `behind`, and where the round after goes on.
-fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<(u64, u32)>, u64) {
+fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<Candidate>, u64) {
     let mut round = Vec::new();
     for (&number, waiting) in state.waiting.range_mut((Bound::Included(behind), Bound::Unbounded)) {
         let age = now.duration_since(waiting.since);
@@ -180,16 +184,31 @@ fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<(u64, u32)>, u64) {
             if round.len() == ROUND {
                 return (round, number);
             }
-            round.push((number, waiting.tid));
+            let interruptible = INTERRUPTIBLE.contains(&waiting.op);
+            round.push(Candidate { number, tid: waiting.tid, interruptible });
         }
     }
     (round, 0)
 }
 
-/// Whether a thread has a signal that would end its system call. One that cannot be seen is let be:
-/// a thread that waits inside a request is never gone, so it is only hidden from us.
-fn signalled(tid: u32) -> bool {
-    task_status::read(tid).is_some_and(|status| Signals::parse(&status).interrupt())
+/// A request whose caller is looked at.
+struct Candidate {
+    number: u64,
+    tid: u32,
+    /// Signals with a handler count too.
+    interruptible: bool,
+}
+
+impl Candidate {
+    /// Whether the thread has a signal that ends its request. One that cannot be seen is let be: a
+    /// thread that waits inside a request is never gone, so it is only hidden from us.
+    fn is_hit(&self) -> bool {
+        let signals = task_status::read(self.tid).map(|status| Signals::parse(&status));
+        signals.is_some_and(|signals| match self.interruptible {
+            true => signals.interrupt(),
+            false => signals.kill(),
+        })
+    }
 }
 
 #[cfg(test)]

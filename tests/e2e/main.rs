@@ -4,6 +4,8 @@ mod budgets;
 mod cache;
 mod contention;
 mod data;
+mod edges;
+mod exercise;
 mod garbage;
 mod gone;
 mod kills;

@@ -64,3 +64,8 @@ pub const IDLE_CONNECTIONS: usize = 1_000;
 pub fn listed_entries() -> usize {
     pick(2_500, 10_000)
 }
+
+/// Operations on a file that mounts hand to each other.
+pub fn exercised() -> usize {
+    pick(2_500, 200_000)
+}

@@ -116,8 +116,7 @@ impl Content {
             Some(off) => {
                 state.pages = Pages::Mixed;
                 drop(state);
-                self.client.kernel.forget_pages(file.ino, off, Box::new(|| {}));
-                self.client.kernel.forget_attr(file.ino);
+                self.tell_kernel(file, off);
             }
             None if changed.is_empty() => state.move_pages(ver),
             None => state.pages = Pages::Mixed,

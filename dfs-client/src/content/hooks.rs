@@ -150,7 +150,7 @@ impl ContentHooks for Content {
         if state.view.working.version() < attr.content_ver {
             state.must_reach = attr.content_ver;
             self.announce(&file, &mut state);
-        } else if state.pages == Pages::Of(attr.content_ver) {
+        } else if state.pages == Pages::Of(attr.content_ver) && state.telling == 0 {
             return Box::pin(async {});
         }
         if state.open == 0 {
@@ -160,15 +160,13 @@ impl ContentHooks for Content {
         // must not read them.
         state.pages = Pages::Mixed;
         drop(state);
-        let (gone, told) = tokio::sync::oneshot::channel();
-        let done = move || {
-            // Whoever waited was interrupted.
-            let _ = gone.send(());
-        };
-        self.client.kernel.forget_pages(attr.ino, 0, Box::new(done));
         Box::pin(async move {
-            // A notifier that ends has no kernel to tell.
-            let _ = told.await;
+            // Whoever reads tries again, and hears of a failure.
+            if let Err(error) = self.catch_up(&file).await {
+                tracing::debug!(ino = %file.ino, %error, "cannot catch up with a record lock");
+            }
+            self.tell_kernel(&file, 0);
+            self.told(&file).await;
         })
     }
 

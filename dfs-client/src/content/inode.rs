@@ -35,7 +35,7 @@ pub(crate) struct File {
     pub(crate) lease_queue: Queue<()>,
     /// Commits, and changes that must not happen while one uploads.
     pub(crate) commit_queue: Queue<()>,
-    /// The lease or the error of the file changed.
+    /// The lease or the error of the file changed, or the kernel was told something.
     pub(crate) changed: Notify,
     state: Mutex<State>,
 }
@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) written_at: Option<Timestamp>,
     /// What the kernel may have.
     pub(crate) pages: Pages,
+    /// Notifications to the kernel that are under way.
+    pub(crate) telling: u32,
     /// Readers wait until the file is on this version or a newer one (the acquire fence of a record
     /// lock, PROTOCOL 4.6).
     pub(crate) must_reach: u64,
@@ -109,6 +111,7 @@ impl File {
                 staged: SetAttr::default(),
                 written_at: None,
                 pages: Pages::Of(ver),
+                telling: 0,
                 must_reach: 0,
                 refreshing: false,
                 unsure: false,
@@ -183,10 +186,10 @@ impl State {
         if !newer_here {
             return false;
         }
-        if size != attr.size {
-            attr.size = size;
-            attr.blocks = size.div_ceil(512);
-        }
+        // Holes count nothing: programs tell sparse files by this.
+        let stored = attr.blocks.saturating_add(self.view.working.dirty_bytes().div_ceil(512));
+        attr.size = size;
+        attr.blocks = size.div_ceil(512).min(stored);
         if let Some(at) = self.written_at {
             attr.mtime = at;
             attr.ctime = attr.ctime.max(at);

@@ -23,6 +23,7 @@ mod remote;
 mod rescue;
 mod restate;
 mod seek;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod truncate;

@@ -6,6 +6,7 @@ use super::inode::{File, Pages};
 use super::lease::Ask;
 use super::view::View;
 use crate::config::{RdwrLease, Reads};
+use crate::interrupt;
 use crate::vfs::{OpenFlags, Opened};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind};
@@ -21,7 +22,7 @@ impl Content {
     /// Errors: `ReadOnly`; `IsDirectory`; those of waiting for the lease (`WouldBlock`, `Busy`,
     /// `Interrupted`); `AccessDenied` from the server.
     pub async fn open(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Result<Opened> {
-        if flags.write && self.client.config.read_only {
+        if (flags.write || flags.truncate) && self.client.config.read_only {
             return Err(FsError::from(Code::ReadOnly));
         }
         self.client.session.gate().await?;
@@ -34,6 +35,9 @@ impl Content {
         let counted = Counted::new(self, &file, flags)?;
         if flags.write {
             self.open_to_write(&file, who, flags).await?;
+        } else if flags.truncate {
+            // Linux lets a reader truncate that may write (open(2)).
+            self.set_size(who, ino, None, 0).await?;
         }
         if flags.read && is_known {
             self.current(who, ino, false, data_max(flags)).await?;
@@ -43,6 +47,7 @@ impl Content {
             self.read_lease(&file, &ask).await?;
         }
         let snapshot = self.snapshot(&file, flags).await?;
+        interrupt::wait(self.told(&file)).await?;
         Ok(self.opened(counted, who, flags, snapshot))
     }
 

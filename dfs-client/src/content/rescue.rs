@@ -82,8 +82,7 @@ impl Content {
                 }
             }
         }
-        self.client.kernel.forget_pages(file.ino, 0, Box::new(|| {}));
-        self.client.kernel.forget_attr(file.ino);
+        self.tell_kernel(file, 0);
     }
 
     async fn try_save_aside(&self, file: &Arc<File>) -> Result<()> {

@@ -43,7 +43,7 @@ impl Content {
                 }
             };
             let Some(at) = staged else { continue };
-            self.forget_wrong_pages(&handle, at);
+            self.forget_wrong_pages(&handle, at).await;
             break;
         }
         if handle.flags.sync {
@@ -103,11 +103,13 @@ impl Content {
         self.client.session.server_time()
     }
 
-    /// The kernel put what a direct handle wrote where it believed the end to be, if anywhere.
-    fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
+    /// The kernel put what a direct handle wrote where it believed the end to be, if anywhere. It
+    /// locks no page during such a write, so that dropping them can be waited for.
+    async fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
         let direct = handle.flags.append || handle.flags.direct;
         if direct && handle.file.lock().open > 1 {
-            self.client.kernel.forget_pages(handle.file.ino, at, Box::new(|| {}));
+            self.tell_kernel(&handle.file, at);
+            self.told(&handle.file).await;
         }
     }
 

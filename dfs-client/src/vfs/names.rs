@@ -14,7 +14,7 @@ impl Vfs {
     /// `AccessDenied`, `NameTooLong`, `Stale`.
     pub async fn lookup(&self, who: &Credentials, dir: Ino, name: &[u8]) -> Result<Found> {
         match name {
-            b"." => return self.getattr(dir, None).await.map(Found::Entry),
+            b"." => return self.by_handle(dir).await.map(Found::Entry),
             b".." => {
                 let parent = self.parent(dir).await?;
                 return self.getattr(parent, None).await.map(Found::Entry);
@@ -29,6 +29,16 @@ impl Vfs {
         }
         self.client.metrics.misses.inc();
         self.ask(who, dir, &name).await
+    }
+
+    /// What a file handle leads to (open_by_handle_at(2)): the kernel looks up `.` in it. Nobody can
+    /// come to an inode without names any more, as on a local disk.
+    async fn by_handle(&self, ino: Ino) -> Result<Entry> {
+        let entry = self.getattr(ino, None).await?;
+        match entry.attr.nlink {
+            0 => Err(FsError::new(Code::Stale, format!("inode {ino} has no name"))),
+            _ => Ok(entry),
+        }
     }
 
     /// The answer if promises cover it: that of the name, and that of what it leads to.

@@ -23,6 +23,10 @@ const WANTED: &[(InitFlags, &str)] = &[
     (InitFlags::FUSE_CACHE_SYMLINKS, "symbolic links are slower"),
     (InitFlags::FUSE_POSIX_LOCKS, "fcntl locks reach this machine only"),
     (InitFlags::FUSE_FLOCK_LOCKS, "flock locks reach this machine only"),
+    (
+        InitFlags::FUSE_EXPORT_SUPPORT,
+        "open_by_handle_at(2) finds only what the kernel has in memory",
+    ),
 ];
 
 /// Asks for everything wanted; what the kernel lacks is logged once, with what follows from it.

@@ -89,6 +89,21 @@ fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
 }
 
 #[test]
+fn regression_handled_signals_end_only_what_waits_for_others() {
+    use nix::sys::signal::Signal::SIGALRM;
+    let list = WaitList::start().unwrap();
+    let child = child("trap : ALRM; echo ready; read line");
+    stop(&child);
+    send(&child, SIGALRM);
+    for (op, ends) in [("rmdir", false), ("fsync", false), ("read", false), ("setlk", true)] {
+        let token = Interrupt::default();
+        let _place = list.add(Waiting::new(op, Ino(1), child.0.id(), token.clone()));
+        let limit = if ends { DEADLINE } else { 4 * PATIENCE };
+        assert_eq!(interrupted(token, limit), ends, "{op}");
+    }
+}
+
+#[test]
 fn waitlist_leaves_requests_alone_whose_caller_it_cannot_see() {
     let list = WaitList::start().unwrap();
     for tid in [0, u32::MAX] {
@@ -113,5 +128,5 @@ fn due_takes_rounds_oldest_first_and_skips_the_young() {
     let (second, next) = due(&mut state, next, late);
     assert_eq!((second.len(), next), (10, 0));
     state.waiting.get_mut(&0).unwrap().raised = true;
-    assert_eq!(due(&mut state, 0, late).0[0].0, 1, "raised once");
+    assert_eq!(due(&mut state, 0, late).0[0].number, 1, "raised once");
 }

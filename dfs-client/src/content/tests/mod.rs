@@ -1,6 +1,7 @@
 mod bytes;
 mod fake;
 mod rig;
+mod telling;
 
 use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;
@@ -210,6 +211,31 @@ fn unsaved_work_of_an_earlier_life_is_put_aside_on_another_base() {
         rig.content.write(fh, 0, b"N", false).await.unwrap();
         rig.content.flush(fh).await.unwrap();
         assert_eq!(rig.fake.lock().bytes(7), b"Newer");
+    });
+}
+
+#[test]
+fn regression_blocks_of_unsaved_work_leave_holes_out() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 1 << 40, &[1; 5_000], false).await.unwrap();
+        let mut attr = rig.client.attr(Ino(7)).await.unwrap();
+        assert!(ContentHooks::overlay(&*rig.content, &mut attr));
+        assert_eq!((attr.size, attr.blocks), ((1 << 40) + 5_000, 10));
+    });
+}
+
+#[test]
+fn regression_reader_that_truncates_empties_the_file() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"content", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        let reader = rig.open(7, "rt").await;
+        assert_eq!(rig.content.read(reader, 0, 9).await.unwrap(), b"");
+        assert_eq!(rig.fake.lock().bytes(7), b"");
     });
 }
 

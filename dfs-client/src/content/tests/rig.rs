@@ -6,7 +6,7 @@ use crate::client::{Client, ContentHooks};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Address, Config, Patience, RdwrLease, Reads};
 use crate::content::Content;
-use crate::kernel::NoKernel;
+use crate::kernel::{KernelCache, NoKernel};
 use crate::locks::HeldLocks;
 use crate::metadata::Metadata;
 use crate::metrics::Metrics;
@@ -75,6 +75,14 @@ impl Rig {
         change: impl FnOnce(&mut Config),
         before: impl FnOnce(&Path, &Fake),
     ) -> Rig {
+        Rig::under(Arc::new(NoKernel), change, before).await
+    }
+
+    pub(super) async fn under(
+        kernel: Arc<dyn KernelCache>,
+        change: impl FnOnce(&mut Config),
+        before: impl FnOnce(&Path, &Fake),
+    ) -> Rig {
         let (fake, dir) = (Fake::default(), tempfile::tempdir().unwrap());
         before(&dir.path().join("cache"), &fake);
         let mut config = Config {
@@ -101,7 +109,7 @@ impl Rig {
             rpc: Rpc::new(&config, Arc::clone(&session), Arc::clone(&metrics)).unwrap(),
             metadata: Metadata::new(Arc::clone(&clock)),
             locks: HeldLocks::default(),
-            kernel: Arc::new(NoKernel),
+            kernel,
             runtime: tokio::runtime::Handle::current(),
             hooks: OnceLock::new(),
             config,
