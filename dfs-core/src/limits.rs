@@ -18,7 +18,8 @@ pub const RECALL_PROGRESS: Duration = Duration::from_secs(10);
 pub const RECALL_HARD: Duration = Duration::from_secs(45);
 /// An invalidation unacknowledged for this long blocks renewal (`D_inval`).
 pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
-/// An `Ack` that is only soft counts after this time (PROTOCOL 5.3 rule 8).
+/// A client whose kernel knows no epoch acknowledges a push so long after it found an entry
+/// notification blocked (PROTOCOL 5.3 rule 8, docs/design/0009).
 pub const SOFT_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Longest wait of an open or write for a lease.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(60);

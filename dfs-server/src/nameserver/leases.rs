@@ -2,6 +2,7 @@
 
 use super::committer::Work;
 use super::content::{Found, Wanted};
+use super::machines::Machines;
 use super::mutate::{Applied, Guard, Mutation};
 use super::{Caller, NameServer, resolve};
 use dfs_core::access::{READ, WRITE};
@@ -68,13 +69,13 @@ impl NameServer {
         now: BootTime,
         event: impl FnOnce(RequestId) -> grant::Event,
     ) -> Result<Grant> {
-        let (req, answer) = {
+        let waiting = {
             let mut machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, now)?;
             machines.request(now, event)
         };
-        let _leave = LeaveLine { server: self.clone(), req };
-        answer.await.map_err(|_| FsError::new(Code::SessionExpired, "the session ended"))?
+        let cancel = |m: &mut Machines, now, req| m.grant(now, grant::Event::Cancel { req });
+        self.in_line(waiting, cancel).await
     }
 
     /// Takes a grant together with the content it is based on.
@@ -104,12 +105,6 @@ impl NameServer {
         }
         machines.grant(now, release_event(caller, guard));
         Ok(())
-    }
-
-    /// The last handle open for writing is closed: the guaranteed term ends.
-    pub fn end_hold(&self, guard: Guard) {
-        let event = grant::Event::EndHold { ino: guard.ino, id: guard.grant };
-        self.lock().grant(self.clock.now(), event);
     }
 
     /// Gives a write grant to a session that lost it with unsaved bytes, if nothing was committed
@@ -267,18 +262,6 @@ impl NameServer {
 fn release_event(caller: &Caller, guard: Guard) -> grant::Event {
     let Guard { ino, grant: id, fence } = guard;
     grant::Event::Release { session: caller.sid, ino, id, fence }
-}
-
-/// Takes a request out of its line when its caller leaves (K14). Harmless after an answer.
-struct LeaveLine {
-    server: Arc<NameServer>,
-    req: RequestId,
-}
-
-impl Drop for LeaveLine {
-    fn drop(&mut self) {
-        self.server.lock().grant(self.server.clock.now(), grant::Event::Cancel { req: self.req });
-    }
 }
 
 /// A grant that this caller names.

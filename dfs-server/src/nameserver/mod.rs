@@ -10,6 +10,7 @@ mod compact;
 pub mod content;
 mod journal;
 pub mod leases;
+mod line;
 pub mod locks;
 mod machines;
 pub mod mutate;

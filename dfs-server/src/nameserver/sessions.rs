@@ -7,7 +7,7 @@ use dfs_core::grant::{self, Mode};
 use dfs_core::hub::{self, Key};
 use dfs_core::lock::{self, Owner, RecordLock};
 use dfs_core::session::{Effect, Event, LostItem, State};
-use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, Seq, SessionId, limits};
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, Seq, SessionId, limits, negotiate};
 use dfs_proto::convert::{object_from, range_from, time_to};
 use dfs_proto::v1::{self, from_client, from_server, lost};
 use std::time::Duration;
@@ -32,24 +32,11 @@ fn identity(bytes: &[u8], what: &str) -> Result<[u8; 16]> {
     })
 }
 
-/// The protocol number both speak.
-fn negotiate(min: u32, max: u32) -> Result<u32> {
-    let common = max.min(limits::PROTOCOL_MAX);
-    if common >= min.max(limits::PROTOCOL_MIN) {
-        return Ok(common);
-    }
-    let text = format!(
-        "the client speaks protocol {min} to {max}, this server {} to {}",
-        limits::PROTOCOL_MIN,
-        limits::PROTOCOL_MAX
-    );
-    Err(FsError::new(Code::TooOld, text))
-}
-
 impl NameServer {
     /// Opens or resumes a session; answered after its opening is journaled.
     pub async fn establish(&self, req: v1::EstablishReq) -> Result<v1::EstablishRep> {
-        let protocol = negotiate(req.min_protocol, req.max_protocol)?;
+        let protocol = negotiate::protocol(req.min_protocol, req.max_protocol)?;
+        negotiate::demand(&req.required, negotiate::FEATURES)?;
         let (uuid, verifier) = (identity(&req.uuid, "uuid")?, identity(&req.verifier, "verifier")?);
         let description: String = req.description.chars().take(256).collect();
         tracing::info!(client = %description, protocol, "client asks for a session");
@@ -66,7 +53,7 @@ impl NameServer {
                     leader_epoch: self.leader_epoch.into(),
                     root: Ino::ROOT.0,
                     protocol,
-                    features: Vec::new(),
+                    features: negotiate::common(&req.features).into_iter().map(Into::into).collect(),
                     limits: Some(told_limits()),
                     reclaim,
                     resumed,
@@ -82,15 +69,16 @@ impl NameServer {
 
     /// Binds a control stream to a session and numbers it. The queue begins with `Attached`, then come the pushes
     /// and recalls that are still unanswered.
-    pub fn attach(&self, sid: SessionId, epoch: Seq) -> Result<(u64, Receiver<Message>)> {
+    pub fn attach(&self, attach: &v1::Attach) -> Result<(u64, Receiver<Message>)> {
         let now = self.clock.now();
+        let (sid, epoch) = (SessionId(attach.sid), Seq(attach.epoch));
         let mut machines = self.lock();
         let (lost, reclaim) = match machines.session(now, Event::Attach { sid, epoch }) {
             Some(Effect::Attached { lost, reclaim, .. }) => (lost, reclaim),
             Some(Effect::Refused(error)) => return Err(error),
             _ => return Err(FsError::new(Code::Io, "the session table did not answer")),
         };
-        let (stream, queue) = machines.outboxes.open(sid);
+        let (stream, queue) = machines.outboxes.open(sid, negotiate::common(&attach.features));
         let attached = v1::Attached {
             fail: None,
             lost: lost.into_iter().map(lost_to).collect(),
@@ -150,9 +138,6 @@ impl NameServer {
                 open: inos(ack.open),
                 keep: versions(ack.keep),
             },
-            from_client::Kind::SoftAck(ack) => {
-                hub::Event::SoftAck { session: sid, number: ack.number }
-            }
             from_client::Kind::Forget(forget) => {
                 let attrs = forget.attrs.into_iter().map(|ino| Key::Attr(Ino(ino)));
                 let dirs = forget.dirs.into_iter().map(|ino| Key::Dir(Ino(ino)));

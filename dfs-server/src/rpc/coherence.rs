@@ -113,9 +113,6 @@ impl Services {
         let applied = self.server.mutate(caller.clone(), mutation).await?;
         self.server.upload_done(req.upload_ver);
         self.server.touched(guard.ino, &extents);
-        if req.last_writer {
-            self.server.end_hold(guard);
-        }
         if req.release {
             // Taken by force since the commit: then it is given back already.
             let _ = self.server.release(&caller, guard);

@@ -113,7 +113,8 @@ impl Client {
     /// Opens the control stream.
     pub async fn attach(&mut self) -> Control {
         let (tx, rx) = mpsc::channel(16);
-        let attach = Attach { sid: self.rep.sid, epoch: self.rep.epoch, last_push: 0 };
+        let features = self.rep.features.clone();
+        let attach = Attach { sid: self.rep.sid, epoch: self.rep.epoch, features };
         tx.send(FromClient { kind: Some(from_client::Kind::Attach(attach)) }).await.unwrap();
         let stream = self.session.control(ReceiverStream::new(rx)).await.unwrap().into_inner();
         let mut control = Control { tx, stream };
@@ -174,6 +175,7 @@ pub fn hello((uuid, verifier): ([u8; 16], [u8; 16])) -> EstablishReq {
         max_protocol: 1,
         features: Vec::new(),
         description: "test".into(),
+        required: Vec::new(),
     }
 }
 
@@ -186,8 +188,13 @@ pub struct Control {
 impl Control {
     /// The next message.
     pub async fn next(&mut self) -> from_server::Kind {
+        self.message().await.kind.unwrap()
+    }
+
+    /// The next message with the number of the push, if it is one.
+    pub async fn message(&mut self) -> FromServer {
         let message = tokio::time::timeout(DEADLINE, self.stream.message()).await;
-        message.expect("a message in time").unwrap().expect("the stream goes on").kind.unwrap()
+        message.expect("a message in time").unwrap().expect("the stream goes on")
     }
 
     /// Says something.
@@ -195,11 +202,13 @@ impl Control {
         self.tx.send(FromClient { kind: Some(kind) }).await.unwrap();
     }
 
-    /// The next push; other messages are passed over.
-    pub async fn push(&mut self) -> Inval {
+    /// The next push and its number; other messages are passed over.
+    pub async fn push(&mut self) -> (u64, Inval) {
         loop {
-            if let from_server::Kind::Inval(inval) = self.next().await {
-                return inval;
+            if let FromServer { kind: Some(from_server::Kind::Inval(inval)), push } =
+                self.message().await
+            {
+                return (push, inval);
             }
         }
     }
