@@ -33,6 +33,16 @@ pub const GRACE_RETRY: Duration = Duration::from_secs(1);
 pub const COURTESY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// More lost objects than this expire a courtesy session.
 pub const LOST_MAX: usize = 4096;
+/// Sessions that are not over. A further one takes the place of the session that is away the longest.
+pub const SESSIONS_MAX: usize = 65_536;
+/// Grants of one session.
+pub const GRANTS_PER_SESSION: usize = 262_144;
+/// Uploads of one session that no commit has named yet.
+pub const UPLOADS_PER_SESSION: usize = 4096;
+/// Objects of old versions that all sessions restate after a restart; more are not recorded.
+pub const RECLAIMED_OBJECTS: usize = 1_000_000;
+/// Components of a path that is walked in one call (PATH_MAX, every other byte a slash).
+pub const PATH_COMPONENTS: usize = 2048;
 /// Soft mounts: how long requests wait for a lost server (`jeopardy`).
 pub const JEOPARDY: Duration = Duration::from_secs(45);
 /// Promises of one session.

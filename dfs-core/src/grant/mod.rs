@@ -121,6 +121,11 @@ impl GrantTable {
         self.deadlines.next()
     }
 
+    /// Grants that a session holds or waits for.
+    pub fn count(&self, session: SessionId) -> usize {
+        self.index.count(session)
+    }
+
     /// The grants of an inode, by number, whatever their state.
     pub fn holders(&self, ino: Ino) -> impl Iterator<Item = Grant> + '_ {
         let held = self.managers.get(&ino).into_iter().flat_map(|manager| manager.grants.values());

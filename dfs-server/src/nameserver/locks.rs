@@ -4,7 +4,7 @@ use super::machines::Machines;
 use super::{Caller, NameServer, resolve};
 use dfs_core::lock::{self, Owner, RecordLock};
 use dfs_core::range::Range;
-use dfs_core::{Code, FsError, Ino, RequestId, Result};
+use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use std::sync::Arc;
 
