@@ -99,7 +99,8 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
             };
             let calls: [Call; 12] = [
                 LookupReq { caller: None, dir, name: name.clone() }.into(),
-                LookupPathReq { caller: None, dir, components: vec!["d".into(), name.clone()] }.into(),
+                LookupPathReq { caller: None, dir, components: vec!["d".into(), name.clone()] }
+                    .into(),
                 CreateReq { dir, name: name.clone(), ..Default::default() }.into(),
                 MkdirReq { caller: None, dir, name: name.clone(), mode: 0 }.into(),
                 MknodReq { dir, name: name.clone(), kind, ..Default::default() }.into(),
@@ -114,7 +115,10 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
             cases.extend(calls.map(|call| (call, Some(code))));
         }
         let components = vec![Bytes::from("d"); 5000];
-        cases.push((LookupPathReq { dir: 1, components, ..Default::default() }.into(), Some(NameTooLong)));
+        cases.push((
+            LookupPathReq { dir: 1, components, ..Default::default() }.into(),
+            Some(NameTooLong),
+        ));
         for (target, code) in [(0, NotFound), (4096, NameTooLong)] {
             let target = vec![b'x'; target].into();
             let symlink = SymlinkReq { dir: 1, name: "s".into(), target, ..Default::default() };
@@ -147,7 +151,8 @@ fn hostile_inode_numbers_name_nothing() {
                 CreateReq { dir, name: name.clone(), lease: true, ..Default::default() }.into(),
                 MkdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 LinkReq { ino, dir: 1, name: name.clone(), ..Default::default() }.into(),
-                UnlinkReq { dir, name: name.clone(), open: vec![ino, MAX], ..Default::default() }.into(),
+                UnlinkReq { dir, name: name.clone(), open: vec![ino, MAX], ..Default::default() }
+                    .into(),
                 RmdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 GetXattrsReq { caller: None, ino }.into(),
                 SetXattrReq { ino, xattr, ..Default::default() }.into(),
@@ -211,7 +216,8 @@ fn hostile_identities_are_no_session() {
         for (uuid, verifier) in [(0, 16), (15, 16), (16, 17), (16, 0)] {
             let (uuid, verifier) = (vec![1; uuid].into(), vec![1; verifier].into());
             let description = "x".repeat(1 << 20);
-            let hello = EstablishReq { uuid, verifier, max_protocol: 1, description, ..Default::default() };
+            let hello =
+                EstablishReq { uuid, verifier, max_protocol: 1, description, ..Default::default() };
             let refused = scene.client.session.establish(hello).await.unwrap().into_inner();
             assert_eq!(code(&refused), Some(Invalid));
         }
@@ -226,7 +232,8 @@ fn hostile_sizes_times_and_attributes_are_refused() {
         let ino = scene.attr.ino;
         let set = |set| SetAttrReq { ino, set: Some(set), ..Default::default() };
         let size = |size| set(SetAttr { size: Some(size), ..SetAttr::default() });
-        let nanos = SetTime { now: false, to: Some(Timestamp { seconds: i64::MIN, nanos: u32::MAX }) };
+        let nanos =
+            SetTime { now: false, to: Some(Timestamp { seconds: i64::MIN, nanos: u32::MAX }) };
         let xattr = |name: &[u8], len: usize, mode| SetXattrReq {
             ino,
             xattr: Some(Xattr { name: name.to_vec().into(), value: vec![0; len].into() }),
@@ -313,7 +320,8 @@ fn hostile_commits_and_clones_are_refused() {
             (extents(vec![object(ObjectName { ino: MAX, ..name }, 5, MAX)]), Some(Invalid)),
             (extents(vec![object(name, 5, MAX)]), Some(Invalid)),
         ];
-        let big = scene.commit(|c| (c.size, c.extents) = (1 << 22, vec![inline(0, 16_385, 16_385)]));
+        let big =
+            scene.commit(|c| (c.size, c.extents) = (1 << 22, vec![inline(0, 16_385, 16_385)]));
         let crossing = inline((1 << 22) - 1, 2, 2);
         let crossing = scene.commit(|c| (c.size, c.extents) = (1 << 23, vec![crossing]));
         let much = scene.commit(|c| (c.size, c.extents) = (1 << 23, many()));
@@ -342,11 +350,17 @@ fn hostile_objects_are_refused_and_none_is_named_beyond_its_end() {
         let mut scene = Scene::new().await;
         let ino = scene.attr.ino;
         let mut objects = scene.client.objects();
-        let new = NewUploadReq { ino, grant: scene.grant.id, fence: scene.grant.fence, ..Default::default() };
+        let new = NewUploadReq {
+            ino,
+            grant: scene.grant.id,
+            fence: scene.grant.fence,
+            ..Default::default()
+        };
         let ask = scene.client.ask(new);
         let born = scene.client.coherence.new_upload(ask).await.unwrap().into_inner().ver;
         let good = ObjectName { ino, born, n: 0 };
-        let header = |name, len| Some(ObjectHeader { name, len, caller: Some(scene.client.caller(0)) });
+        let header =
+            |name, len| Some(ObjectHeader { name, len, caller: Some(scene.client.caller(0)) });
         let data = || Bytes::from(vec![5; 100]);
         let crc = crc32c::crc32c(&data());
         let first = |header| CreateObjectReq { header, data: data(), crc };
@@ -360,7 +374,10 @@ fn hostile_objects_are_refused_and_none_is_named_beyond_its_end() {
             (vec![first(header(Some(good), (1 << 22) + 1))], Some(Invalid)),
             (vec![first(header(Some(good), MAX))], Some(Invalid)),
             (vec![first(header(other, 100))], Some(Fenced)),
-            (vec![CreateObjectReq { crc: crc ^ 1, ..first(header(Some(good), 100)) }], Some(BadChecksum)),
+            (
+                vec![CreateObjectReq { crc: crc ^ 1, ..first(header(Some(good), 100)) }],
+                Some(BadChecksum),
+            ),
             (vec![first(header(Some(good), 101))], Some(Invalid)),
             (vec![first(header(Some(good), 150)), rest()], Some(Invalid)),
             (vec![first(header(Some(good), 200)), rest()], None),
@@ -387,7 +404,8 @@ fn hostile_objects_are_refused_and_none_is_named_beyond_its_end() {
             }
             assert_eq!(found, expected, "{name:?} {off} {len}");
         }
-        let named = |len, off| scene.commit(|c| (c.size, c.extents) = (300, vec![object(good, len, off)]));
+        let named =
+            |len, off| scene.commit(|c| (c.size, c.extents) = (300, vec![object(good, len, off)]));
         let cases = vec![
             (named(201, 0), Some(Invalid)),
             (named(1, 200), Some(Invalid)),
@@ -406,7 +424,11 @@ fn hostile_words_on_the_control_stream_do_no_harm() {
         let versions = vec![Version { ino: MAX, ver: MAX }, Version { ino: 1, ver: 0 }];
         let control = other.attach().await;
         for word in [
-            from_client::Kind::Ack(Ack { number: MAX, open: numbers.clone(), keep: versions.clone() }),
+            from_client::Kind::Ack(Ack {
+                number: MAX,
+                open: numbers.clone(),
+                keep: versions.clone(),
+            }),
             from_client::Kind::Progress(Progress { grant: scene.grant.id, bytes: MAX }),
             from_client::Kind::Forget(Forget { attrs: numbers.clone(), dirs: numbers.clone() }),
             from_client::Kind::OpenHold(OpenHold { inos: numbers.clone() }),
@@ -417,7 +439,9 @@ fn hostile_words_on_the_control_stream_do_no_harm() {
             control.say(word).await;
         }
         let mut control = control;
-        assert!(matches!(control.next().await, from_server::Kind::RenewAck(ack) if ack.echo_ms == MAX));
+        assert!(
+            matches!(control.next().await, from_server::Kind::RenewAck(ack) if ack.echo_ms == MAX)
+        );
         control.say(from_client::Kind::Attach(Attach::default())).await;
         assert!(control.ended().await, "a stream attaches once");
         other.rep.epoch += 1;
@@ -442,7 +466,8 @@ fn hostile_claims_in_grace_get_nothing_that_others_hold_or_nobody_had() {
         let server = Running::start(dir.path()).await;
         let (mut a, mut b) =
             (Client::connect_as(&server, honest).await, Client::connect_as(&server, liar).await);
-        let own = ReclaimGrant { ino, grant: grant.id, fence: grant.fence, write: true, range: None };
+        let own =
+            ReclaimGrant { ino, grant: grant.id, fence: grant.fence, write: true, range: None };
         let claim = ReclaimReq { grants: vec![own], ..Default::default() };
         let claim = a.ask(claim);
         let rep = a.session.reclaim(claim).await.unwrap().into_inner();
@@ -450,11 +475,13 @@ fn hostile_claims_in_grace_get_nothing_that_others_hold_or_nobody_had() {
         // Another one's, of the future, of two numbers, of no byte.
         let future = |id| ReclaimGrant { grant: id, fence: id, ino: 1, ..own };
         let empty = Some(Range { off: MAX, len: 0 });
-        let wrong =
-            vec![own, future(MAX), future(3 << 48), ReclaimGrant { grant: 7, ..own }, ReclaimGrant {
-                range: empty,
-                ..future(5)
-            }];
+        let wrong = vec![
+            own,
+            future(MAX),
+            future(3 << 48),
+            ReclaimGrant { grant: 7, ..own },
+            ReclaimGrant { range: empty, ..future(5) },
+        ];
         let lock = |start, end| ReclaimLock { ino: MAX, start, end, ..Default::default() };
         let name = Some(Version { ino: MAX, ver: MAX });
         let grants = wrong.len();

@@ -183,8 +183,11 @@ impl<'a> Stream<'a> {
         let identity = self.session.identity();
         self.session.outbox.rewind();
         let (say, said) = mpsc::channel(OUTGOING);
-        let attach =
-            v1::Attach { sid: identity.sid, epoch: identity.epoch, features: establish::features() };
+        let attach = v1::Attach {
+            sid: identity.sid,
+            epoch: identity.epoch,
+            features: establish::features(),
+        };
         let first = v1::FromClient { kind: Some(Say::Attach(attach)) };
         say.try_send(first).expect("the channel is empty");
         self.session.metrics.sent(Verb::Control);

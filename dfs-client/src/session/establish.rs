@@ -61,7 +61,8 @@ pub(super) async fn first(
     };
     match timeout(ANSWER, attempts).await {
         Ok(Err(e)) if e.code == Code::NotLeader => {
-            let text = format!("server {name} does not lead, mount the one it names: {}", e.message);
+            let text =
+                format!("server {name} does not lead, mount the one it names: {}", e.message);
             Err(FsError::new(Code::NotLeader, text))
         }
         Ok(granted) => granted,
@@ -92,7 +93,8 @@ pub(super) async fn once(
     let reply = timeout(ANSWER, client.establish(request)).await;
     let reply = reply.map_err(|_| FsError::new(Code::Unavailable, "no answer to establish"))?;
     let reply = reply.map_err(|s| status::to_error(&s))?.into_inner();
-    let rep = reply.into_result().map_err(|e| if e.code == Code::TooOld { too_old(e) } else { e })?;
+    let rep =
+        reply.into_result().map_err(|e| if e.code == Code::TooOld { too_old(e) } else { e })?;
     negotiate::protocol(rep.protocol, rep.protocol).map_err(too_old)?;
     // An older server does not know that it was asked for them.
     negotiate::demand(REQUIRED, &rep.features).map_err(too_old)?;

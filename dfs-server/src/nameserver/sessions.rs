@@ -52,7 +52,10 @@ impl NameServer {
                     leader_epoch: self.leader_epoch.into(),
                     root: Ino::ROOT.0,
                     protocol,
-                    features: negotiate::common(&req.features).into_iter().map(Into::into).collect(),
+                    features: negotiate::common(&req.features)
+                        .into_iter()
+                        .map(Into::into)
+                        .collect(),
                     limits: Some(told_limits()),
                     reclaim,
                     resumed,
@@ -102,7 +105,8 @@ impl NameServer {
     pub fn from_client(&self, sid: SessionId, epoch: Seq, kind: from_client::Kind) -> Result<()> {
         let now = self.clock.now();
         let inos = |inos: Vec<u64>| inos.into_iter().map(ino_from).collect::<Vec<_>>();
-        let versions = |v: Vec<v1::Version>| v.into_iter().map(|v| (ino_from(v.ino), v.ver)).collect();
+        let versions =
+            |v: Vec<v1::Version>| v.into_iter().map(|v| (ino_from(v.ino), v.ver)).collect();
         let mut machines = self.lock();
         let event = match kind {
             from_client::Kind::Attach(_) => {

@@ -153,7 +153,9 @@ impl Coherence for Services {
                 range: range_from(req.range),
                 opened: req.opened,
             };
-            Ok(content_rep(self.server.content(&self.caller(&req), ino_from(req.ino), wanted).await?))
+            Ok(content_rep(
+                self.server.content(&self.caller(&req), ino_from(req.ino), wanted).await?,
+            ))
         })
         .await
     }

@@ -114,7 +114,8 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("lookup", req.identity(), async {
             let name = name_of(&req.name)?;
-            let (attr, promised) = self.server.lookup(&self.caller(&req), ino_from(req.dir), &name)?;
+            let (attr, promised) =
+                self.server.lookup(&self.caller(&req), ino_from(req.dir), &name)?;
             Ok(EntryRep { fail: None, mark: Some(mark(promised)), attr: attr_of(&attr), dir: None })
         })
         .await

@@ -23,7 +23,10 @@ impl Session for Fake {
         request: Request<EstablishReq>,
     ) -> Result<Response<EstablishRep>, Status> {
         if let Some(Fate::Refuse(code)) = self.arrived("establish", None) {
-            return Ok(Response::new(EstablishRep { fail: Some(refusal(code)), ..Default::default() }));
+            return Ok(Response::new(EstablishRep {
+                fail: Some(refusal(code)),
+                ..Default::default()
+            }));
         }
         let reply = self.with(|s| {
             s.hellos.push(request.into_inner());
