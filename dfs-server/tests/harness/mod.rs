@@ -58,6 +58,11 @@ impl Running {
         Running { url, tasks: vec![serve, tokio::spawn(server.keep_time())] }
     }
 
+    /// A server of another process.
+    pub fn at(url: String) -> Running {
+        Running { url, tasks: Vec::new() }
+    }
+
     /// Ends it without a farewell.
     pub async fn kill(self) {
         for task in &self.tasks {

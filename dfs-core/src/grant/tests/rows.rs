@@ -272,7 +272,7 @@ fn k13_gone_drops_reads_and_waiters_and_takes_writes_by_force() {
 #[test]
 fn k14_cancel_and_deadline_leave_the_line() {
     let mut b = Bench::new();
-    let grant = b.write(1, A);
+    b.write(1, A);
     b.wait(limits::LEASE_HOLD_MIN.as_millis() as u64);
     b.request(2, B, Mode::Write);
     let short = Request { deadline: b.now + Duration::from_secs(3), ..b.ask(3, C, Mode::Read) };
