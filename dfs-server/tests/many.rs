@@ -33,7 +33,7 @@ impl Process {
     fn start(dir: &Path) -> (Process, Running) {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_dfs-server"));
-        command.arg("--data").arg(dir).args(["--listen", &free.to_string()]);
+        command.arg("--data").arg(dir).args(["--listen", &free.to_string(), "--log", "warn"]);
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         (Process(child), Running::at(format!("http://{free}")))
     }
