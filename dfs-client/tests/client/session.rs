@@ -7,7 +7,7 @@ use dfs_client::vfs::{Found, RecordLock, Vfs};
 use dfs_core::access::Credentials;
 use dfs_core::{Code, Ino, negotiate};
 use dfs_proto::v1::inval_item::What;
-use dfs_proto::v1::{DirNames, FromServer, Inval, InvalItem, Trim, from_server};
+use dfs_proto::v1::{DirNames, FromServer, Trim, from_server};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

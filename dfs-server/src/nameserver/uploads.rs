@@ -113,6 +113,26 @@ mod tests {
     }
 
     #[test]
+    fn upload_that_is_claimed_by_two_stays_with_the_first() {
+        let (mut uploads, other) = (Uploads::default(), SessionId(2));
+        uploads.reclaim(7, A);
+        uploads.reclaim(7, other);
+        assert!(uploads.is_live(7, A) && !uploads.is_live(7, other));
+        assert_eq!((uploads.count(A), uploads.count(other)), (1, 0));
+    }
+
+    #[test]
+    fn pinned_objects_of_several_claims_are_all_kept() {
+        let mut uploads = Uploads::default();
+        let name = |n| ObjectName { ino: Ino(5), born: 3, n };
+        uploads.pin(Ino(5), 3, vec![name(0), name(1)]);
+        uploads.pin(Ino(5), 3, vec![name(1)]);
+        uploads.pin(Ino(5), 3, vec![]);
+        assert!(uploads.is_pinned(name(0)) && uploads.is_pinned(name(1)));
+        assert_eq!(uploads.pinned_objects(), 2);
+    }
+
+    #[test]
     fn pinned_objects_are_kept_until_the_last_reader_goes() {
         let mut uploads = Uploads::default();
         let name = ObjectName { ino: Ino(5), born: 3, n: 0 };

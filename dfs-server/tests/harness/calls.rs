@@ -29,6 +29,7 @@ macro_rules! calls {
     ($($service:ident.$method:ident($request:ident)),* $(,)?) => {
         /// A request.
         #[derive(Clone, Debug)]
+        #[allow(clippy::enum_variant_names)] // named after the messages
         pub enum Call {
             $($request($request),)*
         }

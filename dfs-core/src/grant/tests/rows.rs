@@ -270,6 +270,23 @@ fn k13_gone_drops_reads_and_waiters_and_takes_writes_by_force() {
 }
 
 #[test]
+fn count_of_a_session_is_what_it_holds_and_waits_for() {
+    let mut b = Bench::new();
+    let counts = |b: &Bench| [A, B, C].map(|session| b.table.count(SessionId(session)));
+    let grant = b.write(1, A);
+    b.request(2, B, Mode::Write);
+    b.request(3, B, Mode::Read);
+    assert_eq!(counts(&b), [1, 2, 0]);
+    b.step(Event::Cancel { req: RequestId(3) });
+    let Grant { session, ino, id, fence, .. } = grant;
+    b.step(Event::Release { session, ino, id, fence });
+    assert_eq!(counts(&b), [0, 1, 0]);
+    b.step(Event::Gone { session: SessionId(B) });
+    b.wait(0);
+    assert_eq!(counts(&b)[0], 0);
+}
+
+#[test]
 fn k14_cancel_and_deadline_leave_the_line() {
     let mut b = Bench::new();
     b.write(1, A);
