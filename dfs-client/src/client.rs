@@ -61,7 +61,8 @@ pub trait ContentHooks: Send + Sync {
     fn session_replaced(&self);
     /// The lease ran out: everything cached may be old until the gate opens again.
     fn lapsed(&self);
-    /// The gate is open again after [`lapsed`](Self::lapsed), in the same or in a new session.
+    /// No promise is left, and the gate is open: after [`lapsed`](Self::lapsed), in the same or in a
+    /// new session, or because the server said so.
     fn resumed(&self);
     /// What to restate to a restarted name server.
     fn restate(&self) -> Restated;

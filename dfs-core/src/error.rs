@@ -55,7 +55,7 @@ pub enum Code {
     Grace(Duration),
     /// Repeat the same operation number after this time.
     Retry(Duration),
-    /// Turn to the leader named in the message.
+    /// Another server leads, the message names it: give up (docs/design/0011).
     NotLeader,
     /// Step down; only seen by servers.
     StaleLeader,

@@ -19,6 +19,7 @@ pub mod inode_state;
 pub mod limits;
 pub mod lock;
 pub mod name;
+pub mod negotiate;
 pub mod open_mode;
 pub mod range;
 pub mod seq;

@@ -18,7 +18,8 @@ pub const RECALL_PROGRESS: Duration = Duration::from_secs(10);
 pub const RECALL_HARD: Duration = Duration::from_secs(45);
 /// An invalidation unacknowledged for this long blocks renewal (`D_inval`).
 pub const INVAL_DEADLINE: Duration = Duration::from_secs(3);
-/// An `Ack` that is only soft counts after this time (PROTOCOL 5.3 rule 8).
+/// A client whose kernel knows no epoch acknowledges a push so long after it found an entry
+/// notification blocked (PROTOCOL 5.3 rule 8, docs/design/0009).
 pub const SOFT_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Longest wait of an open or write for a lease.
 pub const LEASE_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -32,6 +33,16 @@ pub const GRACE_RETRY: Duration = Duration::from_secs(1);
 pub const COURTESY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// More lost objects than this expire a courtesy session.
 pub const LOST_MAX: usize = 4096;
+/// Sessions that are not over. A further one takes the place of the session that is away the longest.
+pub const SESSIONS_MAX: usize = 65_536;
+/// Grants of one session.
+pub const GRANTS_PER_SESSION: usize = 262_144;
+/// Uploads of one session that no commit has named yet.
+pub const UPLOADS_PER_SESSION: usize = 4096;
+/// Objects of old versions that all sessions restate after a restart; more are not recorded.
+pub const RECLAIMED_OBJECTS: usize = 1_000_000;
+/// Components of a path that is walked in one call (PATH_MAX, every other byte a slash).
+pub const PATH_COMPONENTS: usize = 2048;
 /// Soft mounts: how long requests wait for a lost server (`jeopardy`).
 pub const JEOPARDY: Duration = Duration::from_secs(45);
 /// Promises of one session.

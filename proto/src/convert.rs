@@ -85,7 +85,7 @@ pub fn attr_to(a: &Attr) -> v1::Attr {
 /// Attributes from the wire.
 pub fn attr_from(a: v1::Attr) -> Result<Attr> {
     Ok(Attr {
-        ino: Ino(a.ino),
+        ino: ino_from(a.ino),
         kind: kind_from(a.kind)?,
         mode: a.mode & MODE_MASK,
         uid: a.uid,
@@ -103,7 +103,7 @@ pub fn attr_from(a: v1::Attr) -> Result<Attr> {
         has_xattrs: a.has_xattrs,
         link_target: a.link_target.to_vec(),
         dir_ver: a.dir_ver,
-        parent: Ino(a.parent),
+        parent: ino_from(a.parent),
     })
 }
 
@@ -169,6 +169,12 @@ pub fn range_from(r: Option<v1::Range>) -> Range {
     }
 }
 
+/// Inode number from the wire. Those from 2^63 on, which are never given, become 0, which is none
+/// either: nothing behind this has to reckon with them.
+pub fn ino_from(number: u64) -> Ino {
+    Ino(if number >> 63 == 0 { number } else { 0 })
+}
+
 /// Object name to the wire.
 pub fn object_to(o: ObjectName) -> v1::ObjectName {
     v1::ObjectName { ino: o.ino.0, born: o.born, n: o.n }
@@ -177,7 +183,7 @@ pub fn object_to(o: ObjectName) -> v1::ObjectName {
 /// Object name from the wire.
 pub fn object_from(o: Option<v1::ObjectName>) -> Result<ObjectName> {
     let o = o.ok_or_else(|| missing("object name"))?;
-    Ok(ObjectName { ino: Ino(o.ino), born: o.born, n: o.n })
+    Ok(ObjectName { ino: ino_from(o.ino), born: o.born, n: o.n })
 }
 
 /// Extent to the wire.

@@ -123,7 +123,7 @@ impl Content {
     }
 
     async fn stop_file(&self, file: &Arc<File>) {
-        if let Err(error) = self.commit(file, true).await {
+        if let Err(error) = self.commit(file).await {
             tracing::error!(ino = %file.ino, %error, "unsaved work stays in the cache");
             return;
         }

@@ -39,7 +39,7 @@ impl Content {
             return Err(FsError::new(Code::BadHandle, "not open for this copy"));
         }
         from.usable(false)?;
-        self.commit(&from.file, false).await?;
+        self.commit(&from.file).await?;
         if !Arc::ptr_eq(&from.file, &to.file) {
             self.current(&system(), from.file.ino, true, 0).await?;
         }
@@ -58,7 +58,7 @@ impl Content {
         let ask = Ask::by(&to);
         loop {
             self.lease(&to.file, &ask).await?;
-            self.commit(&to.file, false).await?;
+            self.commit(&to.file).await?;
             let _turn = interrupt::wait(to.file.commit_queue.lock()).await?;
             let _gate = to.file.gate.write().await;
             let held = to.file.lock().machine.writable();

@@ -19,15 +19,6 @@ use dfs_core::{Code, FsError, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
-/// How a commit ends, beside making a version.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ending {
-    /// No handle is open for writing after it.
-    pub(crate) last_writer: bool,
-    /// The lease goes back with it.
-    pub(crate) release: bool,
-}
-
 /// What one commit is about.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -49,31 +40,31 @@ impl Content {
     /// same time share a commit. An interrupted caller leaves the commit running.
     ///
     /// Errors: why the bytes are still unsaved, or `Io` if they had to be put aside.
-    pub(crate) async fn commit(&self, file: &Arc<File>, last_writer: bool) -> Result<()> {
+    pub(crate) async fn commit(&self, file: &Arc<File>) -> Result<()> {
         if !file.lock().has_work() {
             return Ok(());
         }
-        self.commit_task(file, Ending { last_writer, release: false }).await.map(drop)
+        self.commit_task(file, false).await.map(drop)
     }
 
     /// The commit before a lease goes back; gives it back at the same time. False: there was nothing
     /// to commit any more, so the lease is still here.
     pub(crate) async fn commit_for_return(&self, file: &Arc<File>) -> Result<bool> {
-        self.commit_task(file, Ending { last_writer: true, release: true }).await
+        self.commit_task(file, true).await
     }
 
     /// A commit that nobody waits for; its failure is reported by the next fsync or close.
     pub(crate) async fn commit_in_background(&self, file: &Arc<File>) {
-        if let Err(error) = self.commit(file, false).await {
+        if let Err(error) = self.commit(file).await {
             tracing::warn!(ino = %file.ino, %error, "cannot commit in the background");
         }
     }
 
-    async fn commit_task(&self, file: &Arc<File>, ending: Ending) -> Result<bool> {
+    async fn commit_task(&self, file: &Arc<File>, release: bool) -> Result<bool> {
         let (content, file) = (self.arc(), Arc::clone(file));
         let task = self.client.runtime.spawn(async move {
             let _turn = file.commit_queue.lock().await;
-            let result = content.commit_until_clean(&file, ending).await;
+            let result = content.commit_until_clean(&file, release).await;
             if let Err(e) = &result {
                 let mut state = file.lock();
                 state.failures += 1;
@@ -89,7 +80,7 @@ impl Content {
 
     /// Commits once, or again after the lease was lost and got back. Whether there was something to
     /// commit: an earlier commit may have taken it.
-    async fn commit_until_clean(&self, file: &Arc<File>, ending: Ending) -> Result<bool> {
+    async fn commit_until_clean(&self, file: &Arc<File>, release: bool) -> Result<bool> {
         let losses = file.lock().losses;
         loop {
             // Unsaved bytes without lease: their rescue is under way.
@@ -100,7 +91,7 @@ impl Content {
                     false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
                 };
             };
-            match self.send(file, &job, ending).await {
+            match self.send(file, &job, release).await {
                 Ok((attr, extents)) => {
                     self.committed(file, &job, &attr, &extents).await?;
                     return Ok(true);
@@ -156,7 +147,7 @@ impl Content {
         &self,
         file: &Arc<File>,
         job: &Job,
-        ending: Ending,
+        release: bool,
     ) -> Result<(Attr, Vec<Extent>)> {
         let mut extents = job.inline.clone();
         let mut upload_ver = 0;
@@ -178,8 +169,7 @@ impl Content {
             extents: extents.iter().map(convert::extent_to).collect(),
             set: Some(convert::set_attr_to(&job.set())),
             attrs_only: !job.content,
-            last_writer: ending.last_writer,
-            release: ending.release,
+            release,
         };
         let first = self.send_commit(file, request.clone()).await;
         let reply = match first {

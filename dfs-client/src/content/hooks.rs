@@ -132,7 +132,7 @@ impl ContentHooks for Content {
     fn flush(&self, ino: Ino) -> Later<'_, Result<()>> {
         Box::pin(async move {
             match self.find(ino) {
-                Some(file) => self.commit(&file, false).await,
+                Some(file) => self.commit(&file).await,
                 None => Ok(()),
             }
         })

@@ -195,7 +195,7 @@ impl Content {
         }
         // Also when a descriptor is closed the handle may have others, in a child process perhaps: the
         // guaranteed term goes on until the kernel lets go of the handle.
-        if let Err(error) = self.commit(&handle.file, false).await {
+        if let Err(error) = self.commit(&handle.file).await {
             if error.code != Code::Interrupted {
                 handle.reported();
             }

@@ -73,7 +73,7 @@ impl Content {
         }
         for ino in &outcome.flush {
             if let Some(file) = self.find(*ino) {
-                self.commit(&file, false).await?;
+                self.commit(&file).await?;
             }
         }
         self.room(bytes)

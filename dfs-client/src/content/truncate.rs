@@ -59,7 +59,7 @@ impl Content {
             let who = who.clone();
             let ask = Ask { who, nonblock: false, append: false, opened: false, with_data: false };
             self.reshape(&file, &ask, kill_suid, |working| working.truncate(size)).await?;
-            self.commit(&file, false).await?;
+            self.commit(&file).await?;
             return self.client.attr(ino).await;
         }
         self.set_size_remotely(who, ino, size, kill_suid).await

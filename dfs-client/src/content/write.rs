@@ -47,7 +47,7 @@ impl Content {
             break;
         }
         if handle.flags.sync {
-            let committed = self.commit(file, false).await;
+            let committed = self.commit(file).await;
             handle.reported();
             committed?;
         }
@@ -118,7 +118,7 @@ impl Content {
         let dirty = file.view().working.dirty_bytes();
         let bound = self.client.config.cache_bytes / DIRTY_PART;
         if dirty > 2 * bound {
-            return self.commit(file, false).await;
+            return self.commit(file).await;
         }
         if dirty > bound && file.commit_queue.try_lock().is_ok() {
             self.carry_out(file, Effect::Commit);

@@ -14,9 +14,9 @@ use dfs_proto::v1::inval_item::What;
 use std::sync::Arc;
 
 impl Events for Client {
-    fn inval(&self, push: v1::Inval) {
+    fn inval(&self, number: u64, push: v1::Inval) {
         let mut stale = self.metadata.push(&push);
-        let mut ack = v1::Ack { number: push.number, ..v1::Ack::default() };
+        let mut ack = v1::Ack { number, ..v1::Ack::default() };
         let mut deleted = Vec::new();
         for what in push.items.into_iter().filter_map(|item| item.what) {
             self.tell_content(what, &mut ack, &mut deleted);
@@ -31,18 +31,25 @@ impl Events for Client {
         self.forget_in_kernel(stale, Some(ack));
     }
 
-    fn drop_all(&self, push: v1::DropAll) {
-        let stale = self.metadata.push_all(push.seq);
+    fn drop_all(&self, number: u64, seq: Option<u64>) {
+        let stale = match seq {
+            Some(seq) => self.metadata.push_all(seq),
+            None => self.metadata.drop_all(self.clock.now()),
+        };
         self.kernel.bump_epoch();
         // No promise covers the open inodes any more: the ack names them all (PROTOCOL 3.6).
         let open = self.hooks().map(|hooks| hooks.restate().open).unwrap_or_default();
-        let ack = v1::Ack { number: push.number, open, ..v1::Ack::default() };
+        let ack = v1::Ack { number, open, ..v1::Ack::default() };
         self.forget_in_kernel(stale, Some(ack));
+        // Nobody would tell them of newer versions.
+        if let Some(hooks) = self.hooks() {
+            hooks.resumed();
+        }
     }
 
-    fn trim(&self, push: v1::Trim) {
+    fn trim(&self, number: u64, push: v1::Trim) {
         let given_up = self.metadata.give_up(push.count as usize);
-        let ack = v1::Ack { number: push.number, ..v1::Ack::default() };
+        let ack = v1::Ack { number, ..v1::Ack::default() };
         self.give_up(given_up, Some(ack));
     }
 

@@ -183,7 +183,7 @@ impl Model {
             return self.commit(&keys);
         }
         let number = self.seq;
-        self.pushes.push_back((number, v1::Inval { number, seq: self.seq, items }));
+        self.pushes.push_back((number, v1::Inval { seq: self.seq, items }));
         self.pending.push(Pending { number, keys });
     }
 
@@ -381,7 +381,7 @@ fn reply_that_was_overtaken_by_its_push_is_used_once() {
     let model = Model::new();
     let asked = model.cache.asked();
     let items = vec![v1::InvalItem { what: Some(v1::inval_item::What::Attr(2)) }];
-    model.cache.push(&v1::Inval { number: 1, seq: 9, items });
+    model.cache.push(&v1::Inval { seq: 9, items });
     let late = model.cache.store_attr(asked, &promised(8), model.attr(2));
     assert_eq!(late.ino, Ino(2));
     assert_eq!(model.cache.attr(Ino(2)), None);
@@ -421,7 +421,7 @@ fn kernel_is_told_only_of_what_it_may_believe() {
         v1::inval_item::What::DirNames(v1::DirNames { ino: DIR.0, names }),
     ];
     let items = what.map(|w| v1::InvalItem { what: Some(w) }).to_vec();
-    let push = v1::Inval { number: 1, seq: 5, items };
+    let push = v1::Inval { seq: 5, items };
     let stale = cache.push(&push);
     assert_eq!(stale.attrs, [Ino(2), Ino(3)]);
     assert_eq!(stale.entries.iter().map(|e| e.name.clone()).collect::<Vec<_>>(), [name(2)]);

@@ -58,7 +58,7 @@ impl<'a> Attempts<'a> {
                 return Ok(());
             }
             Code::Grace(after) | Code::Retry(after) => after.max(MIN),
-            Code::Unavailable | Code::NotLeader | Code::StaleLeader => {
+            Code::Unavailable | Code::StaleLeader => {
                 self.rpc.answers(error.code != Code::Unavailable);
                 if self.made == 3 {
                     tracing::warn!(%error, "the server does not answer, still trying");

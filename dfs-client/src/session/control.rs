@@ -183,8 +183,11 @@ impl<'a> Stream<'a> {
         let identity = self.session.identity();
         self.session.outbox.rewind();
         let (say, said) = mpsc::channel(OUTGOING);
-        let last_push = self.session.outbox.last_push();
-        let attach = v1::Attach { sid: identity.sid, epoch: identity.epoch, last_push };
+        let attach = v1::Attach {
+            sid: identity.sid,
+            epoch: identity.epoch,
+            features: establish::features(),
+        };
         let first = v1::FromClient { kind: Some(Say::Attach(attach)) };
         say.try_send(first).expect("the channel is empty");
         self.session.metrics.sent(Verb::Control);
@@ -297,33 +300,34 @@ impl<'a> Stream<'a> {
     fn heard(&mut self, message: v1::FromServer) -> Result<(), End> {
         let nobody = || FsError::new(Code::NotConnected, "nobody listens any more");
         let events = self.session.events().ok_or_else(nobody)?;
-        let metrics = &self.session.metrics;
+        let number = message.push;
+        if number > 0 {
+            self.session.metrics.pushes.inc();
+        }
         match message.kind {
             Some(Hear::RenewAck(ack)) => self.renewed(&ack)?,
+            Some(Hear::Inval(push)) if push.items.iter().all(|item| item.what.is_some()) => {
+                events.inval(number, push);
+            }
             Some(Hear::Inval(push)) => {
-                metrics.pushes.inc();
-                self.session.outbox.received(push.number);
-                events.inval(push);
+                tracing::warn!(number, "push with an unknown item, forgetting everything");
+                events.drop_all(number, Some(push.seq));
             }
-            Some(Hear::DropAll(push)) => {
-                metrics.pushes.inc();
-                self.session.outbox.received(push.number);
-                events.drop_all(push);
-            }
-            Some(Hear::Trim(push)) => {
-                metrics.pushes.inc();
-                self.session.outbox.received(push.number);
-                events.trim(push);
-            }
+            Some(Hear::DropAll(push)) => events.drop_all(number, Some(push.seq)),
+            Some(Hear::Trim(push)) => events.trim(number, push),
             Some(Hear::Recall(recall)) => events.recall(recall),
             Some(Hear::Revoked(revoked)) => events.revoked(revoked),
             Some(Hear::Shutdown(_)) => {
                 return Err(FsError::new(Code::Unavailable, "the server stops").into());
             }
-            Some(Hear::Attached(_)) | None => {
-                // A kind this program does not know may have been a push: only a new stream, on
-                // which it would come again, and in the end the lapse of the session are safe.
-                return Err(FsError::new(Code::Unavailable, "unknown message on the stream").into());
+            // Kinds of a newer server.
+            None if number > 0 => {
+                tracing::warn!(number, "push of an unknown kind, forgetting everything");
+                events.drop_all(number, None);
+            }
+            None => tracing::debug!("message of an unknown kind, passed over"),
+            Some(Hear::Attached(_)) => {
+                return Err(FsError::new(Code::Unavailable, "attached a second time").into());
             }
         }
         Ok(())

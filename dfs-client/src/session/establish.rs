@@ -7,7 +7,7 @@ use crate::config::Address;
 use crate::rpc::session_client;
 use bytes::Bytes;
 use dfs_core::limits::{PROTOCOL_MAX, PROTOCOL_MIN};
-use dfs_core::{Code, FsError, Ino, Result};
+use dfs_core::{Code, FsError, Ino, Result, negotiate};
 use dfs_proto::call::Reply;
 use dfs_proto::v1::session_client::SessionClient;
 use dfs_proto::{convert, status, v1};
@@ -17,6 +17,8 @@ use tonic::transport::Channel;
 
 /// A server that is there answers within this time.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Features of the server without which this client cannot work.
+const REQUIRED: &[&str] = &[];
 /// Pause before a server that is just starting is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,14 +55,19 @@ pub(super) async fn first(
             }
         }
     };
+    let name = match server {
+        Address::Tcp(host_port) => host_port.clone(),
+        Address::Unix(path) => path.display().to_string(),
+    };
     match timeout(ANSWER, attempts).await {
+        Ok(Err(e)) if e.code == Code::NotLeader => {
+            let text =
+                format!("server {name} does not lead, mount the one it names: {}", e.message);
+            Err(FsError::new(Code::NotLeader, text))
+        }
         Ok(granted) => granted,
         Err(_) => {
             let why = last.map_or_else(|| "no answer".to_string(), |e| e.message);
-            let name = match server {
-                Address::Tcp(host_port) => host_port.clone(),
-                Address::Unix(path) => path.display().to_string(),
-            };
             Err(FsError::new(Code::Unavailable, format!("cannot reach server {name}: {why}")))
         }
     }
@@ -78,22 +85,19 @@ pub(super) async fn once(
         verifier: Bytes::copy_from_slice(&mount.verifier),
         min_protocol: PROTOCOL_MIN,
         max_protocol: PROTOCOL_MAX,
-        features: Vec::new(),
+        features: features(),
         description: description.to_string(),
+        required: REQUIRED.iter().map(|name| name.to_string()).collect(),
     };
     let asked = clock.wall().as_nanos();
     let reply = timeout(ANSWER, client.establish(request)).await;
     let reply = reply.map_err(|_| FsError::new(Code::Unavailable, "no answer to establish"))?;
+    let reply = reply.map_err(|s| status::to_error(&s))?.into_inner();
     let rep =
-        reply.map_err(|s| status::to_error(&s))?.into_inner().into_result().map_err(|e| match e
-            .code
-        {
-            Code::TooOld => too_old(&e.message),
-            _ => e,
-        })?;
-    if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&rep.protocol) {
-        return Err(too_old(&format!("it chose protocol {}", rep.protocol)));
-    }
+        reply.into_result().map_err(|e| if e.code == Code::TooOld { too_old(e) } else { e })?;
+    negotiate::protocol(rep.protocol, rep.protocol).map_err(too_old)?;
+    // An older server does not know that it was asked for them.
+    negotiate::demand(REQUIRED, &rep.features).map_err(too_old)?;
     let wall_offset_nanos = offset(rep.server_time, asked, clock.wall().as_nanos())?;
     Ok(Granted {
         identity: Identity { sid: rep.sid, epoch: rep.epoch },
@@ -107,16 +111,15 @@ pub(super) async fn once(
     })
 }
 
-fn too_old(why: &str) -> FsError {
-    let ours = if PROTOCOL_MIN == PROTOCOL_MAX {
-        format!("{PROTOCOL_MIN}")
-    } else {
-        format!("{PROTOCOL_MIN} to {PROTOCOL_MAX}")
-    };
-    FsError::new(
-        Code::TooOld,
-        format!("this client speaks protocol {ours}, the server does not: {why}"),
-    )
+/// What this client can do, as it says to the server.
+pub(super) fn features() -> Vec<String> {
+    negotiate::FEATURES.iter().map(|name| name.to_string()).collect()
+}
+
+fn too_old(why: FsError) -> FsError {
+    let ours = negotiate::numbers(PROTOCOL_MIN, PROTOCOL_MAX);
+    let text = format!("this client (protocol {ours}) and the server cannot talk: {}", why.message);
+    FsError::new(Code::TooOld, text)
 }
 
 /// The server's clock minus ours, taking its reading to be from the middle of the exchange.

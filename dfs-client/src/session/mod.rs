@@ -36,12 +36,13 @@ const STOPPED: Duration = Duration::from_secs(4);
 /// What others do about what happens to a session. Called without locks, mostly on the control
 /// thread; nothing here may wait.
 pub trait Events: Send + Sync {
-    /// Carry out a push and acknowledge it through the outbox.
-    fn inval(&self, push: v1::Inval);
+    /// Carry out push `number` and acknowledge it through the outbox.
+    fn inval(&self, number: u64, push: v1::Inval);
+    /// As `inval`: forget everything promised up to this sequence number; none: everything, what is
+    /// on its way included.
+    fn drop_all(&self, number: u64, seq: Option<u64>);
     /// As `inval`.
-    fn drop_all(&self, push: v1::DropAll);
-    /// As `inval`.
-    fn trim(&self, push: v1::Trim);
+    fn trim(&self, number: u64, push: v1::Trim);
     /// A grant is wanted back.
     fn recall(&self, recall: v1::Recall);
     /// A grant is gone.
@@ -113,7 +114,8 @@ pub struct Session {
 
 impl Session {
     /// Opens a session. Fails with `Unavailable` if the server does not answer within 5 seconds,
-    /// `TooOld` if it speaks no common protocol.
+    /// `TooOld` if it speaks no common protocol or lacks what this client needs, `NotLeader` if
+    /// another server leads.
     pub async fn establish(
         config: &Config,
         mount: MountId,

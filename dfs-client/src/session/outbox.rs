@@ -38,7 +38,6 @@ struct State {
     unproven: VecDeque<(u64, Kind)>,
     renewals: u64,
     answered: u64,
-    last_push: u64,
 }
 
 impl Outbox {
@@ -86,17 +85,6 @@ impl Outbox {
         self.add(|s| {
             s.progress.insert(grant, bytes);
         });
-    }
-
-    /// A push arrived. It may be one that came before.
-    pub(super) fn received(&self, number: u64) {
-        let mut s = self.state();
-        s.last_push = s.last_push.max(number);
-    }
-
-    /// The highest push number received in this session.
-    pub(super) fn last_push(&self) -> u64 {
-        self.state().last_push
     }
 
     /// Everything that waits, in order.
@@ -170,7 +158,7 @@ impl Outbox {
                 Kind::Ack(ack) => {
                     s.acks.entry(ack.number).or_insert(ack);
                 }
-                Kind::Attach(_) | Kind::Renew(_) | Kind::SoftAck(_) => {}
+                Kind::Attach(_) | Kind::Renew(_) => {}
             }
         }
     }

@@ -94,13 +94,6 @@ pub enum Event {
         /// Bytes flushed so far under this recall.
         bytes: u64,
     },
-    /// The holder's last writer closed: the guaranteed term ends.
-    EndHold {
-        /// The file.
-        ino: Ino,
-        /// The grant.
-        id: GrantId,
-    },
     /// The loss ordered by `JournalLost` is durable (K11).
     LostDurable {
         /// The file.

@@ -18,6 +18,7 @@ pub(super) struct Index {
     grants: BTreeMap<GrantId, Ino>,
     waiters: BTreeMap<RequestId, (SessionId, Ino)>,
     of_session: BTreeSet<(SessionId, Ino, Member)>,
+    counts: BTreeMap<SessionId, usize>,
 }
 
 impl Index {
@@ -38,9 +39,14 @@ impl Index {
         inos
     }
 
+    /// Grants a session holds or waits for.
+    pub(super) fn count(&self, session: SessionId) -> usize {
+        self.counts.get(&session).copied().unwrap_or(0)
+    }
+
     pub(super) fn waits(&mut self, session: SessionId, ino: Ino, req: RequestId) {
         self.waiters.insert(req, (session, ino));
-        self.of_session.insert((session, ino, Member::Waiter(req)));
+        self.add((session, ino, Member::Waiter(req)));
     }
 
     pub(super) fn note(&mut self, effects: &[Effect]) {
@@ -55,7 +61,7 @@ impl Index {
                 Effect::Revoked { session, ino, id, .. }
                 | Effect::Dropped { session, ino, id, .. } => {
                     self.grants.remove(&id);
-                    self.of_session.remove(&(session, ino, Member::Grant(id)));
+                    self.remove((session, ino, Member::Grant(id)));
                 }
                 Effect::Fenced { .. } | Effect::Recall { .. } | Effect::JournalLost { .. } => {}
             }
@@ -64,12 +70,29 @@ impl Index {
 
     fn began(&mut self, session: SessionId, ino: Ino, id: GrantId) {
         self.grants.insert(id, ino);
-        self.of_session.insert((session, ino, Member::Grant(id)));
+        self.add((session, ino, Member::Grant(id)));
+    }
+
+    fn add(&mut self, member: (SessionId, Ino, Member)) {
+        if self.of_session.insert(member) {
+            *self.counts.entry(member.0).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, member: (SessionId, Ino, Member)) {
+        if !self.of_session.remove(&member) {
+            return;
+        }
+        let left = self.count(member.0) - 1;
+        match left {
+            0 => drop(self.counts.remove(&member.0)),
+            _ => drop(self.counts.insert(member.0, left)),
+        }
     }
 
     fn answered(&mut self, req: RequestId) {
         if let Some((session, ino)) = self.waiters.remove(&req) {
-            self.of_session.remove(&(session, ino, Member::Waiter(req)));
+            self.remove((session, ino, Member::Waiter(req)));
         }
     }
 }

@@ -12,7 +12,7 @@
 //!   left. The client knows best whether the grant is idle and gives an idle one back immediately,
 //!   otherwise when its last writer closes, or after `hold` once it has flushed. So there is no
 //!   timer at `min_until`; the deadlines of K6 count from `max(now, min_until)`, and nothing is
-//!   taken from a live session before `min_until`. `EndHold` repeats the recall without the hold.
+//!   taken from a live session before `min_until`.
 //! * K2: a recalled grant answers no request of its own session any more: the request joins the
 //!   line behind whoever caused the recall, so a holder cannot starve others.
 //! * K10: a recall that ran out takes the grant only while somebody waits for it; else force would
@@ -89,9 +89,6 @@ impl GrantTable {
                     });
                 }
             }
-            Event::EndHold { ino, id } => {
-                self.on(ino, now, seq, &mut out, |manager, step| manager.end_hold(id, step));
-            }
             Event::LostDurable { ino, id } => {
                 self.on(ino, now, seq, &mut out, |manager, step| manager.lost_durable(id, step));
             }
@@ -122,6 +119,11 @@ impl GrantTable {
     /// When `Tick` has something to do, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<BootTime> {
         self.deadlines.next()
+    }
+
+    /// Grants that a session holds or waits for.
+    pub fn count(&self, session: SessionId) -> usize {
+        self.index.count(session)
     }
 
     /// The grants of an inode, by number, whatever their state.

@@ -51,20 +51,6 @@ impl Manager {
         }
     }
 
-    /// Ends the guaranteed term; a recall that was told of one is repeated without.
-    pub(super) fn end_hold(&mut self, id: GrantId, step: &mut Step) {
-        let Some(held) = self.grants.get_mut(&id) else { return };
-        let running = held.grant.min_until > step.now;
-        held.grant.min_until = BootTime::default();
-        if let State::Recalling { soft, hard, .. } = &mut held.state
-            && running
-        {
-            *soft = step.now + RECALL_PROGRESS;
-            *hard = step.now + RECALL_HARD;
-            push_recall(&held.grant, step);
-        }
-    }
-
     /// Does what time has brought.
     pub(super) fn tick(&mut self, step: &mut Step) {
         // K14, second half

@@ -30,8 +30,6 @@ pub struct Config {
     pub pins_per_session: usize,
     /// A push older than this is overdue; a `Trim` older than this is enforced.
     pub inval_deadline: Duration,
-    /// What a `SoftAck` waits for before it counts.
-    pub soft_ack_delay: Duration,
     /// An inode without links lives at least so long.
     pub orphan_grace: Duration,
     /// Life of the weak holds of a voided session.
@@ -53,7 +51,6 @@ impl Default for Config {
             open_holds_per_session: limits::OPEN_HOLDS_PER_SESSION,
             pins_per_session: limits::PINS_PER_SESSION,
             inval_deadline: limits::INVAL_DEADLINE,
-            soft_ack_delay: limits::SOFT_ACK_DELAY,
             orphan_grace: limits::ORPHAN_GRACE,
             weak_hold_max: limits::WEAK_HOLD_MAX,
             hot_holders: limits::HOT_KEY_HOLDERS,
@@ -204,14 +201,6 @@ pub enum Event {
         open: Vec<Ino>,
         /// Old versions it still reads.
         keep: Vec<(Ino, u64)>,
-    },
-    /// As `Ack` after the soft delay, but the client's kernel may still show an entry. A client
-    /// that has inodes of the push open says so with `OpenHold` before.
-    SoftAck {
-        /// The client.
-        session: SessionId,
-        /// The push.
-        number: u64,
     },
     /// A client gives promises up.
     Forget {

@@ -12,8 +12,6 @@ pub(super) struct Unacked {
     pub weight: usize,
     /// Mutations that wait for the ack. Those aborted meanwhile are still named.
     pub waiters: Vec<MutationId>,
-    /// A `SoftAck` came and its timer runs.
-    pub soft: bool,
 }
 
 /// A `Trim` that is not obeyed yet.

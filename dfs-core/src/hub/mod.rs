@@ -112,7 +112,6 @@ impl Hub {
                 self.pin(session, &keep);
                 self.settle(session, number, &mut out); // H5
             }
-            Event::SoftAck { session, number } => self.soft_ack(now, session, number),
             Event::Forget { session, keys } => self.forget(session, keys),
             Event::Activate { session } => self.activate(now, session),
             Event::Attach { session } => self.resend(session, &mut out),

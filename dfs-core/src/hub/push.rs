@@ -35,7 +35,7 @@ impl Hub {
         let push = Push::Inval { number, seq, items };
         out.push(Effect::Send { session, push: push.clone() });
         let waiters = waiter.into_iter().collect();
-        line.append(Unacked { push, sent: now, weight, waiters, soft: false });
+        line.append(Unacked { push, sent: now, weight, waiters });
     }
 
     /// H10: one `DropAll` in place of all pushes of a session. The promises stay until its ack, so
@@ -48,7 +48,7 @@ impl Hub {
         let push = Push::DropAll { number, seq };
         out.push(Effect::Send { session, push: push.clone() });
         let sent = sent.unwrap_or(now);
-        line.append(Unacked { push, sent, weight: 1, waiters, soft: false });
+        line.append(Unacked { push, sent, weight: 1, waiters });
         line.drop_all = Some(number);
     }
 
@@ -67,17 +67,6 @@ impl Hub {
         }
         for m in unacked.waiters {
             self.cleared(m, out);
-        }
-    }
-
-    /// H6: counts as an ack after a while.
-    pub(super) fn soft_ack(&mut self, now: BootTime, session: SessionId, number: u64) {
-        let line = self.lines.get_mut(&session);
-        let unacked = line.and_then(|line| line.unacked.get_mut(&number));
-        if let Some(unacked) = unacked.filter(|unacked| !unacked.soft) {
-            unacked.soft = true;
-            let at = now + self.config.soft_ack_delay;
-            self.timers.insert((at, Timer::Soft(session, number)));
         }
     }
 

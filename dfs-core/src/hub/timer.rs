@@ -1,4 +1,4 @@
-//! What happens because time passes, and the trimming of promises (H6, H12).
+//! What happens because time passes, and the trimming of promises (H12).
 
 use super::line::{Trimming, Unacked};
 use super::{Effect, Hub, Item, Key, Push};
@@ -9,8 +9,6 @@ use crate::{BootTime, Ino, SessionId};
 /// What to look at when a time has come. A timer is never cancelled: what it finds decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// A `SoftAck` of this push counts.
-    Soft(SessionId, u64),
     /// A `Trim` is to be sent.
     Trim(SessionId),
     /// A `Trim` should be obeyed by now.
@@ -26,7 +24,6 @@ impl Hub {
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, timer)) = self.timers.pop_first() else { break };
             match timer {
-                Timer::Soft(session, number) => self.settle(session, number, out), // H6
                 Timer::Trim(session) => self.trim(now, session, out),
                 Timer::TrimEnd(session, number) => {
                     self.enforce_trim(now, session, number, seq, out);
@@ -60,7 +57,7 @@ impl Hub {
         let number = line.next_number();
         let push = Push::Trim { number, count };
         out.push(Effect::Send { session, push: push.clone() });
-        line.append(Unacked { push, sent: now, weight: 1, waiters: Vec::new(), soft: false });
+        line.append(Unacked { push, sent: now, weight: 1, waiters: Vec::new() });
         line.trim = Some(Trimming { number, left: count });
         let at = now + self.config.inval_deadline;
         self.timers.insert((at, Timer::TrimEnd(session, number)));

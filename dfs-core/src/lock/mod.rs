@@ -21,7 +21,7 @@ mod tests;
 pub use table::LockTable;
 
 use crate::range::Range;
-use crate::{BootTime, Code, Ino, RequestId, SessionId};
+use crate::{BootTime, Code, FsError, Ino, RequestId, Result, SessionId};
 
 /// Who holds a lock: a session and what its kernel calls the lock owner (a process or an open file).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,12 +55,13 @@ impl RecordLock {
 }
 
 /// The range of a lock from its first and last byte as `fcntl` and the wire have them. A last byte
-/// at or beyond the largest file offset means "to infinity".
-pub fn range_of(first: u64, last: u64) -> Range {
-    if last >= i64::MAX as u64 {
-        return Range::new(first, u64::MAX);
+/// at or beyond the largest file offset means "to infinity". `Invalid` if there is no byte in it.
+pub fn range_of(first: u64, last: u64) -> Result<Range> {
+    let range = Range::new(first, if last >= i64::MAX as u64 { u64::MAX } else { last + 1 });
+    if last < first || range.is_empty() {
+        return Err(FsError::new(Code::Invalid, format!("lock range {first} to {last}")));
     }
-    Range::new(first, last + 1)
+    Ok(range)
 }
 
 /// The inverse: the last byte, the largest file offset for infinity.

@@ -80,6 +80,8 @@ pub enum CloseReason {
     AwayTooLong,
     /// It lost more than `lost_max` objects (S7).
     LostTooMuch,
+    /// It was away, and a new one needed its place.
+    Crowded,
     /// An administrator ended it.
     Administrator,
 }

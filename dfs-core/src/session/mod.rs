@@ -193,6 +193,10 @@ impl SessionTable {
             // S2: two daemons cannot share the mount's state folder, so the old one is gone.
             self.close(sid, CloseReason::Replaced, out);
         }
+        if self.sessions.len() >= self.config.sessions_max && !self.make_place(out) {
+            let text = format!("{} sessions are live", self.sessions.len());
+            return out.push(Effect::Refused(FsError::new(Code::Busy, text)));
+        }
         // S1
         let epoch = seq.next();
         let sid = SessionId(epoch.0);
@@ -217,6 +221,17 @@ impl SessionTable {
             reclaim: false,
             lost: Vec::new(),
         });
+    }
+
+    /// Ends the session that is away the longest; false if all are live or may still reclaim.
+    fn make_place(&mut self, out: &mut Vec<Effect>) -> bool {
+        let away = self.sessions.iter().filter_map(|(sid, session)| match session.state {
+            State::Courtesy { since } => Some((since, *sid)),
+            State::Active { .. } | State::Reclaim => None,
+        });
+        let Some((_, sid)) = away.min() else { return false };
+        self.close(sid, CloseReason::Crowded, out);
+        true
     }
 
     /// S3 by `Establish`.

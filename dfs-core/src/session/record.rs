@@ -20,6 +20,8 @@ pub struct Config {
     pub courtesy_max: Duration,
     /// How many lost objects are remembered per session; one more ends it.
     pub lost_max: usize,
+    /// Sessions that are not over.
+    pub sessions_max: usize,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             grace_retry: limits::GRACE_RETRY,
             courtesy_max: limits::COURTESY_MAX,
             lost_max: limits::LOST_MAX,
+            sessions_max: limits::SESSIONS_MAX,
         }
     }
 }

@@ -24,11 +24,14 @@ impl ObjectStore {
         Sealed::open(&self.path_of(name), name)?.read(off, len)
     }
 
-    /// Whether an object of this name is sealed. Fails with `Io`.
-    pub fn contains(&self, name: ObjectName) -> Result<bool> {
+    /// Bytes in the sealed object of this name; none: there is no such object. Fails with `Io`.
+    pub fn content_len(&self, name: ObjectName) -> Result<Option<u64>> {
         let path = self.path_of(name);
-        let seen = path.try_exists();
-        seen.map_err(|e| crate::disk::failed(format_args!("look at {}", path.display()), &e))
+        match std::fs::metadata(&path) {
+            Ok(found) => Ok(format::content_len(found.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(disk::failed(format_args!("look at {}", path.display()), &e)),
+        }
     }
 }
 

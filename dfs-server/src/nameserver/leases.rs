@@ -2,6 +2,7 @@
 
 use super::committer::Work;
 use super::content::{Found, Wanted};
+use super::machines::Machines;
 use super::mutate::{Applied, Guard, Mutation};
 use super::{Caller, NameServer, resolve};
 use dfs_core::access::{READ, WRITE};
@@ -11,7 +12,7 @@ use dfs_core::range::Range;
 use dfs_core::{
     BootTime, Code, Fence, FsError, GrantId, Ino, RequestId, Result, SessionId, limits,
 };
-use dfs_proto::convert::range_to;
+use dfs_proto::convert::{ino_from, range_to};
 use dfs_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,13 +69,17 @@ impl NameServer {
         now: BootTime,
         event: impl FnOnce(RequestId) -> grant::Event,
     ) -> Result<Grant> {
-        let (req, answer) = {
+        let waiting = {
             let mut machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, now)?;
+            if machines.grants.count(caller.sid) >= limits::GRANTS_PER_SESSION {
+                let text = format!("session {} has too many grants", caller.sid);
+                return Err(FsError::new(Code::NoLocks, text));
+            }
             machines.request(now, event)
         };
-        let _leave = LeaveLine { server: self.clone(), req };
-        answer.await.map_err(|_| FsError::new(Code::SessionExpired, "the session ended"))?
+        let cancel = |m: &mut Machines, now, req| m.grant(now, grant::Event::Cancel { req });
+        self.in_line(waiting, cancel).await
     }
 
     /// Takes a grant together with the content it is based on.
@@ -104,12 +109,6 @@ impl NameServer {
         }
         machines.grant(now, release_event(caller, guard));
         Ok(())
-    }
-
-    /// The last handle open for writing is closed: the guaranteed term ends.
-    pub fn end_hold(&self, guard: Guard) {
-        let event = grant::Event::EndHold { ino: guard.ino, id: guard.grant };
-        self.lock().grant(self.clock.now(), event);
     }
 
     /// Gives a write grant to a session that lost it with unsaved bytes, if nothing was committed
@@ -158,6 +157,10 @@ impl NameServer {
             machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
             let (ino, id, fence) = (guard.ino, guard.grant, guard.fence);
             machines.grants.check_commit(caller.sid, ino, id, fence, Range::ALL)?;
+            if machines.uploads.count(caller.sid) >= limits::UPLOADS_PER_SESSION {
+                let text = format!("session {} has too many uploads", caller.sid);
+                return Err(FsError::new(Code::Busy, text));
+            }
         }
         if self.objects.statfs()?.available < bytes {
             let text = format!("{bytes} bytes do not fit on the file store");
@@ -208,12 +211,18 @@ impl NameServer {
     }
 
     /// Whether a commit of this caller may name an object: it was written for this file under a
-    /// live upload, and it is stored.
-    pub fn check_object(&self, caller: &Caller, name: ObjectName, ino: Ino) -> Result<()> {
-        if name.ino != ino || !self.objects.contains(name)? {
-            let text =
-                format!("a commit of inode {ino} names {name:?}, which is not stored for it");
-            return Err(FsError::new(Code::Invalid, text));
+    /// live upload, and it is stored with all bytes up to `end`.
+    pub fn check_object(
+        &self,
+        caller: &Caller,
+        name: ObjectName,
+        ino: Ino,
+        end: u64,
+    ) -> Result<()> {
+        let text = || format!("a commit of inode {ino} names {name:?}, which is not stored for it");
+        let stored = if name.ino == ino { self.objects.content_len(name)? } else { None };
+        if stored.is_none_or(|len| len < end) {
+            return Err(FsError::new(Code::Invalid, text()));
         }
         self.may_upload(caller, name)
     }
@@ -269,21 +278,9 @@ fn release_event(caller: &Caller, guard: Guard) -> grant::Event {
     grant::Event::Release { session: caller.sid, ino, id, fence }
 }
 
-/// Takes a request out of its line when its caller leaves (K14). Harmless after an answer.
-struct LeaveLine {
-    server: Arc<NameServer>,
-    req: RequestId,
-}
-
-impl Drop for LeaveLine {
-    fn drop(&mut self) {
-        self.server.lock().grant(self.server.clock.now(), grant::Event::Cancel { req: self.req });
-    }
-}
-
 /// A grant that this caller names.
 pub fn guard(ino: u64, grant: u64, fence: u64) -> Guard {
-    Guard { ino: Ino(ino), grant: GrantId(grant), fence: Fence(fence) }
+    Guard { ino: ino_from(ino), grant: GrantId(grant), fence: Fence(fence) }
 }
 
 /// A grant on the wire.

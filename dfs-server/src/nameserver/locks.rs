@@ -1,9 +1,10 @@
 //! Record locks across clients (PROTOCOL 4.6): fcntl ranges, and flock as whole-file locks.
 
+use super::machines::Machines;
 use super::{Caller, NameServer, resolve};
 use dfs_core::lock::{self, Owner, RecordLock};
 use dfs_core::range::Range;
-use dfs_core::{Code, FsError, Ino, RequestId, Result};
+use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::v1;
 use std::sync::Arc;
 
@@ -23,18 +24,14 @@ impl NameServer {
     pub async fn lock_range(self: &Arc<Self>, caller: &Caller, wish: Wish) -> Result<()> {
         resolve::attr(&*self.store, wish.ino)?;
         let now = self.clock.now();
-        let (req, answer) = {
+        let Wish { ino, lock, wait } = wish;
+        let waiting = {
             let mut machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, now)?;
-            machines.request_lock(now, |req| lock::Event::Lock {
-                req,
-                ino: wish.ino,
-                lock: wish.lock,
-                wait: wish.wait,
-            })
+            machines.request_lock(now, |req| lock::Event::Lock { req, ino, lock, wait })
         };
-        let _leave = LeaveLine { server: self.clone(), req };
-        answer.await.map_err(|_| FsError::new(Code::SessionExpired, "the session ended"))?
+        let cancel = |m: &mut Machines, now, req| m.lock(now, lock::Event::Cancel { req });
+        self.in_line(waiting, cancel).await
     }
 
     /// Gives a range back.
@@ -64,18 +61,6 @@ impl NameServer {
     ) -> Result<Option<RecordLock>> {
         self.may_read(caller)?;
         Ok(self.lock().locks.test(ino, lock))
-    }
-}
-
-/// Takes a request out of its line when its caller leaves. Harmless after an answer.
-struct LeaveLine {
-    server: Arc<NameServer>,
-    req: RequestId,
-}
-
-impl Drop for LeaveLine {
-    fn drop(&mut self) {
-        self.server.lock().lock(self.server.clock.now(), lock::Event::Cancel { req: self.req });
     }
 }
 

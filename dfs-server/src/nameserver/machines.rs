@@ -385,7 +385,10 @@ impl Machines {
             hub::Effect::Kept { m, keys } => {
                 self.kept.insert(m, keys);
             }
-            hub::Effect::Send { session, push } => self.outboxes.push(session, push),
+            hub::Effect::Send { session, push } => {
+                let as_of = self.as_of();
+                self.outboxes.push(session, push, as_of);
+            }
             hub::Effect::OrphanFree { ino } => self.orphans.push(ino),
             hub::Effect::Unpinned { ino, ver } => self.uploads.unpinned(ino, ver),
         }

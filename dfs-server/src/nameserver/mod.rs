@@ -10,6 +10,7 @@ mod compact;
 pub mod content;
 mod journal;
 pub mod leases;
+mod line;
 pub mod locks;
 mod machines;
 pub mod mutate;
@@ -17,6 +18,7 @@ pub mod numbers;
 pub mod op;
 mod outbox;
 pub mod reads;
+mod reclaim;
 pub mod recovery;
 mod replay;
 pub mod resolve;
@@ -77,6 +79,8 @@ pub struct NameServer {
     pub clock: Arc<dyn Clock>,
     settings: Settings,
     cookie_key: [u8; 16],
+    /// Content versions below were given before this start.
+    first_version: u64,
     committer: Committer,
     machines: Mutex<Machines>,
     journal: Mutex<Journal>,

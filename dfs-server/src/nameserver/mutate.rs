@@ -10,7 +10,7 @@ use super::replay::Arrival;
 use super::{Caller, NameServer};
 use dfs_core::hub::{Key, MutationId};
 use dfs_core::range::Range;
-use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, Seq, SessionId};
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -61,6 +61,9 @@ impl NameServer {
     /// Carries out a mutation exactly once.
     pub async fn mutate(self: &Arc<Self>, caller: Caller, mutation: Mutation) -> Result<Applied> {
         let op = caller.op;
+        if op == OpId(0) {
+            return Err(FsError::new(Code::Invalid, "a change without operation number"));
+        }
         let arrival = {
             let mut machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;

@@ -54,6 +54,11 @@ impl Numbers {
         Ok(Numbers { inos, versions })
     }
 
+    /// The next content version; all before may have been given out.
+    pub fn next_version(&self) -> u64 {
+        self.versions.next
+    }
+
     /// A content version never used before.
     pub fn new_version(&mut self, batch: &mut Batch) -> u64 {
         self.versions.take(batch)

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use dfs_core::hub::{Item, Push};
-use dfs_core::{Fence, GrantId, Ino, SessionId};
+use dfs_core::{Fence, GrantId, Ino, Seq, SessionId, negotiate};
 use dfs_proto::v1::{self, from_server, inval_item};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -28,15 +28,22 @@ pub struct Outboxes {
 struct Outbox {
     /// Number of the stream, so that the end of an old one does not close its successor.
     stream: u64,
+    /// What the client understands beside the protocol's number.
+    features: Vec<&'static str>,
     queue: mpsc::Sender<Message>,
 }
 
 impl Outboxes {
-    /// A session has a new stream, with this number; an older one ends.
-    pub fn open(&mut self, sid: SessionId) -> (u64, mpsc::Receiver<Message>) {
+    /// A session has a new stream, with this number and a client with these features; an older one
+    /// ends.
+    pub fn open(
+        &mut self,
+        sid: SessionId,
+        features: Vec<&'static str>,
+    ) -> (u64, mpsc::Receiver<Message>) {
         let (queue, rx) = mpsc::channel(QUEUE);
         self.streams += 1;
-        self.open.insert(sid, Outbox { stream: self.streams, queue });
+        self.open.insert(sid, Outbox { stream: self.streams, features, queue });
         (self.streams, rx)
     }
 
@@ -57,35 +64,40 @@ impl Outboxes {
         let kind = from_server::Kind::Shutdown(v1::Shutdown {});
         for (_, outbox) in self.open.drain() {
             // A full queue ends without farewell, which clients understand as well.
-            let _ = outbox.queue.try_send(Message { kind: Some(kind.clone()) });
+            let _ = outbox.queue.try_send(Message { kind: Some(kind.clone()), push: 0 });
         }
     }
 
-    /// Sends a message, if there is a stream.
+    /// Sends a message that is no push, if there is a stream.
     pub fn send(&mut self, sid: SessionId, kind: from_server::Kind) {
+        self.send_message(sid, Message { kind: Some(kind), push: 0 });
+    }
+
+    fn send_message(&mut self, sid: SessionId, message: Message) {
         let Some(outbox) = self.open.get(&sid) else { return };
-        if outbox.queue.try_send(Message { kind: Some(kind) }).is_err() {
+        if outbox.queue.try_send(message).is_err() {
             tracing::warn!(session = %sid, "control stream does not keep up, closed");
             self.open.remove(&sid);
         }
     }
 
-    /// Sends a push.
-    pub fn push(&mut self, sid: SessionId, push: Push) {
+    /// Sends a push; one that the client does not understand asks it to forget everything instead,
+    /// whatever was promised up to `as_of`. `as_of` is the last sequence number given out.
+    pub fn push(&mut self, sid: SessionId, push: Push, as_of: Seq) {
+        let Some(outbox) = self.open.get(&sid) else { return };
+        let number = push.number();
         let kind = match push {
-            Push::Inval { number, seq, items } => from_server::Kind::Inval(v1::Inval {
-                number,
+            Push::Inval { seq, items, .. } => from_server::Kind::Inval(v1::Inval {
                 seq: seq.0,
                 items: items.iter().map(item_to).collect(),
             }),
-            Push::DropAll { number, seq } => {
-                from_server::Kind::DropAll(v1::DropAll { number, seq: seq.0 })
+            Push::DropAll { seq, .. } => from_server::Kind::DropAll(v1::DropAll { seq: seq.0 }),
+            Push::Trim { count, .. } if outbox.features.contains(&negotiate::TRIM) => {
+                from_server::Kind::Trim(v1::Trim { count: count as u32 })
             }
-            Push::Trim { number, count } => {
-                from_server::Kind::Trim(v1::Trim { number, count: count as u32 })
-            }
+            Push::Trim { .. } => from_server::Kind::DropAll(v1::DropAll { seq: as_of.0 }),
         };
-        self.send(sid, kind);
+        self.send_message(sid, Message { kind: Some(kind), push: number });
     }
 
     /// Asks for a grant back.
@@ -118,4 +130,23 @@ fn item_to(item: &Item) -> v1::InvalItem {
         Item::Nlink0 { ino } => inval_item::What::Nlink0(ino.0),
     };
     v1::InvalItem { what: Some(what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn push_that_the_client_did_not_announce_asks_it_to_forget_everything() {
+        let (mut out, sid) = (Outboxes::default(), SessionId(1));
+        let trim = || Push::Trim { number: 7, count: 3 };
+        for (features, kind) in [
+            (vec![negotiate::TRIM], from_server::Kind::Trim(v1::Trim { count: 3 })),
+            (vec![], from_server::Kind::DropAll(v1::DropAll { seq: 9 })),
+        ] {
+            let (_, mut queue) = out.open(sid, features);
+            out.push(sid, trim(), Seq(9));
+            assert_eq!(queue.try_recv().unwrap(), Message { kind: Some(kind), push: 7 });
+        }
+    }
 }

@@ -28,9 +28,11 @@ impl NameServer {
         let recovered = store.recover()?;
         let seq = Arc::new(Mutex::new(Sequencer::new(leader_epoch)));
         make_root(&*store, leader_epoch, &seq, &*clock)?;
+        let numbers = Numbers::load(&*store)?;
+        let first_version = numbers.next_version();
         let committer = Committer::start(Setup {
             store: store.clone(),
-            numbers: Numbers::load(&*store)?,
+            numbers,
             seq: seq.clone(),
             clock: clock.clone(),
             epoch: leader_epoch,
@@ -46,6 +48,7 @@ impl NameServer {
             clock,
             settings,
             cookie_key: recovered.cookie_key,
+            first_version,
             committer,
             machines: Mutex::new(Machines::new(seq)),
             journal: Mutex::default(),

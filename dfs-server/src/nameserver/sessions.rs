@@ -1,14 +1,13 @@
-//! Sessions and their control streams (PROTOCOL 2): establish, attach, renew, acknowledge, restate
-//! after a restart, close.
+//! Sessions and their control streams (PROTOCOL 2): establish, attach, renew, acknowledge, close.
 
 use super::outbox::Message;
 use super::{Caller, NameServer};
-use dfs_core::grant::{self, Mode};
+use dfs_core::grant;
 use dfs_core::hub::{self, Key};
-use dfs_core::lock::{self, Owner, RecordLock};
+use dfs_core::lock::RecordLock;
 use dfs_core::session::{Effect, Event, LostItem, State};
-use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, Seq, SessionId, limits};
-use dfs_proto::convert::{object_from, range_from, time_to};
+use dfs_core::{Code, FsError, GrantId, Ino, Result, Seq, SessionId, limits, negotiate};
+use dfs_proto::convert::{ino_from, time_to};
 use dfs_proto::v1::{self, from_client, from_server, lost};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
@@ -17,7 +16,7 @@ fn millis(d: Duration) -> u32 {
     d.as_millis().min(u128::from(u32::MAX)) as u32
 }
 
-fn lost_to(item: LostItem) -> v1::Lost {
+pub(super) fn lost_to(item: LostItem) -> v1::Lost {
     match item {
         LostItem::Grant { ino, fence } => {
             v1::Lost { ino: ino.0, what: Some(lost::What::Fence(fence.0)) }
@@ -32,24 +31,11 @@ fn identity(bytes: &[u8], what: &str) -> Result<[u8; 16]> {
     })
 }
 
-/// The protocol number both speak.
-fn negotiate(min: u32, max: u32) -> Result<u32> {
-    let common = max.min(limits::PROTOCOL_MAX);
-    if common >= min.max(limits::PROTOCOL_MIN) {
-        return Ok(common);
-    }
-    let text = format!(
-        "the client speaks protocol {min} to {max}, this server {} to {}",
-        limits::PROTOCOL_MIN,
-        limits::PROTOCOL_MAX
-    );
-    Err(FsError::new(Code::TooOld, text))
-}
-
 impl NameServer {
     /// Opens or resumes a session; answered after its opening is journaled.
     pub async fn establish(&self, req: v1::EstablishReq) -> Result<v1::EstablishRep> {
-        let protocol = negotiate(req.min_protocol, req.max_protocol)?;
+        let protocol = negotiate::protocol(req.min_protocol, req.max_protocol)?;
+        negotiate::demand(&req.required, negotiate::FEATURES)?;
         let (uuid, verifier) = (identity(&req.uuid, "uuid")?, identity(&req.verifier, "verifier")?);
         let description: String = req.description.chars().take(256).collect();
         tracing::info!(client = %description, protocol, "client asks for a session");
@@ -66,7 +52,10 @@ impl NameServer {
                     leader_epoch: self.leader_epoch.into(),
                     root: Ino::ROOT.0,
                     protocol,
-                    features: Vec::new(),
+                    features: negotiate::common(&req.features)
+                        .into_iter()
+                        .map(Into::into)
+                        .collect(),
                     limits: Some(told_limits()),
                     reclaim,
                     resumed,
@@ -82,15 +71,16 @@ impl NameServer {
 
     /// Binds a control stream to a session and numbers it. The queue begins with `Attached`, then come the pushes
     /// and recalls that are still unanswered.
-    pub fn attach(&self, sid: SessionId, epoch: Seq) -> Result<(u64, Receiver<Message>)> {
+    pub fn attach(&self, attach: &v1::Attach) -> Result<(u64, Receiver<Message>)> {
         let now = self.clock.now();
+        let (sid, epoch) = (SessionId(attach.sid), Seq(attach.epoch));
         let mut machines = self.lock();
         let (lost, reclaim) = match machines.session(now, Event::Attach { sid, epoch }) {
             Some(Effect::Attached { lost, reclaim, .. }) => (lost, reclaim),
             Some(Effect::Refused(error)) => return Err(error),
             _ => return Err(FsError::new(Code::Io, "the session table did not answer")),
         };
-        let (stream, queue) = machines.outboxes.open(sid);
+        let (stream, queue) = machines.outboxes.open(sid, negotiate::common(&attach.features));
         let attached = v1::Attached {
             fail: None,
             lost: lost.into_iter().map(lost_to).collect(),
@@ -114,8 +104,9 @@ impl NameServer {
     /// One message of a control stream. A refusal ends the stream.
     pub fn from_client(&self, sid: SessionId, epoch: Seq, kind: from_client::Kind) -> Result<()> {
         let now = self.clock.now();
-        let inos = |inos: Vec<u64>| inos.into_iter().map(Ino).collect::<Vec<_>>();
-        let versions = |v: Vec<v1::Version>| v.into_iter().map(|v| (Ino(v.ino), v.ver)).collect();
+        let inos = |inos: Vec<u64>| inos.into_iter().map(ino_from).collect::<Vec<_>>();
+        let versions =
+            |v: Vec<v1::Version>| v.into_iter().map(|v| (ino_from(v.ino), v.ver)).collect();
         let mut machines = self.lock();
         let event = match kind {
             from_client::Kind::Attach(_) => {
@@ -150,12 +141,9 @@ impl NameServer {
                 open: inos(ack.open),
                 keep: versions(ack.keep),
             },
-            from_client::Kind::SoftAck(ack) => {
-                hub::Event::SoftAck { session: sid, number: ack.number }
-            }
             from_client::Kind::Forget(forget) => {
-                let attrs = forget.attrs.into_iter().map(|ino| Key::Attr(Ino(ino)));
-                let dirs = forget.dirs.into_iter().map(|ino| Key::Dir(Ino(ino)));
+                let attrs = forget.attrs.into_iter().map(|ino| Key::Attr(ino_from(ino)));
+                let dirs = forget.dirs.into_iter().map(|ino| Key::Dir(ino_from(ino)));
                 hub::Event::Forget { session: sid, keys: attrs.chain(dirs).collect() }
             }
             from_client::Kind::OpenHold(hold) => {
@@ -176,68 +164,6 @@ impl NameServer {
     pub fn detached(&self, sid: SessionId, stream: u64) {
         tracing::debug!(session = %sid, stream, "control stream ended");
         self.lock().outboxes.close_stream(sid, stream);
-    }
-
-    /// Takes over what a session held before the restart (S12).
-    pub fn reclaim(&self, caller: &Caller, req: v1::ReclaimReq) -> Result<v1::ReclaimRep> {
-        let now = self.clock.now();
-        let mut machines = self.lock();
-        machines.sessions.check_reclaim(caller.sid, caller.epoch)?;
-        let mut refused = Vec::new();
-        for g in req.grants {
-            let (ino, id, fence) = (Ino(g.ino), GrantId(g.grant), Fence(g.fence));
-            let item = LostItem::Grant { ino, fence };
-            let mode = if g.write { Mode::Write } else { Mode::Read };
-            if machines.sessions.may_reclaim(caller.sid, item) {
-                let range = range_from(g.range);
-                let event = grant::Reclaim { session: caller.sid, ino, id, fence, mode, range };
-                machines.grant(now, grant::Event::Reclaim(event));
-            }
-            if !machines.grants.holders(ino).any(|held| held.id == id && held.fence == fence) {
-                refused.push(item);
-            }
-        }
-        for l in req.locks {
-            let ino = Ino(l.ino);
-            let owner = Owner { session: caller.sid, owner: l.owner };
-            let range = lock::range_of(l.start, l.end);
-            let wanted = RecordLock { owner, pid: l.pid, exclusive: l.exclusive, range };
-            let granted = machines.sessions.may_reclaim(caller.sid, LostItem::Locks { ino }) && {
-                let event = |req| lock::Event::Reclaim { req, ino, lock: wanted };
-                let (_, mut answer) = machines.request_lock(now, event);
-                matches!(answer.try_recv(), Ok(Ok(())))
-            };
-            if !granted {
-                refused.push(LostItem::Locks { ino });
-            }
-        }
-        for item in &refused {
-            machines.session(now, Event::Conflict { sid: caller.sid, item: *item });
-        }
-        let inos = req.open.into_iter().map(Ino).collect();
-        machines.hub(now, hub::Event::ReclaimOpen { session: caller.sid, inos });
-        for pin in req.pins {
-            let version = pin.version.unwrap_or_default();
-            let (ino, ver) = (Ino(version.ino), version.ver);
-            let objects = pin.objects.into_iter().map(|o| object_from(Some(o)));
-            machines.uploads.pin(ino, ver, objects.collect::<Result<_>>()?);
-            let versions = vec![(ino, ver)];
-            machines.hub(now, hub::Event::ReclaimPin { session: caller.sid, versions });
-        }
-        for upload in req.uploads {
-            machines.uploads.begin(upload.ver, caller.sid, None);
-        }
-        Ok(v1::ReclaimRep { fail: None, lost: refused.into_iter().map(lost_to).collect() })
-    }
-
-    /// Everything is restated (S13).
-    pub fn reclaim_done(&self, caller: &Caller) -> Result<()> {
-        let mut machines = self.lock();
-        machines.sessions.check_reclaim(caller.sid, caller.epoch)?;
-        match machines.session(self.clock.now(), Event::ReclaimDone { sid: caller.sid }) {
-            Some(Effect::Refused(error)) => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Ends a session; answered after its end is journaled.

@@ -3,7 +3,7 @@
 
 use dfs_core::extent::ObjectName;
 use dfs_core::{Fence, Ino, SessionId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is protected.
 pub struct Uploads {
@@ -12,7 +12,7 @@ pub struct Uploads {
     /// One above the highest number given to an upload in this life of the server.
     next: u64,
     /// Objects of old versions that somebody still reads.
-    pinned: HashMap<(Ino, u64), Vec<ObjectName>>,
+    pinned: HashMap<(Ino, u64), BTreeSet<ObjectName>>,
 }
 
 impl Uploads {
@@ -21,6 +21,23 @@ impl Uploads {
     pub fn begin(&mut self, ver: u64, sid: SessionId, fence: Option<Fence>) {
         self.live.insert(ver, (sid, fence));
         self.next = if self.next == u64::MAX { ver + 1 } else { self.next.max(ver + 1) };
+    }
+
+    /// A session restates an upload of before the restart. That of another session stays its own.
+    pub fn reclaim(&mut self, ver: u64, sid: SessionId) {
+        if !self.live.contains_key(&ver) {
+            self.begin(ver, sid, None);
+        }
+    }
+
+    /// Uploads of a session.
+    pub fn count(&self, sid: SessionId) -> usize {
+        self.live.values().filter(|(owner, _)| *owner == sid).count()
+    }
+
+    /// Objects of all pinned versions.
+    pub fn pinned_objects(&self) -> usize {
+        self.pinned.values().map(BTreeSet::len).sum()
     }
 
     /// A commit has named the objects of an upload.
@@ -52,7 +69,7 @@ impl Uploads {
 
     /// Keeps the objects of an old version.
     pub fn pin(&mut self, ino: Ino, ver: u64, objects: Vec<ObjectName>) {
-        self.pinned.insert((ino, ver), objects);
+        self.pinned.entry((ino, ver)).or_default().extend(objects);
     }
 
     /// Nobody reads that version any more.
@@ -93,6 +110,26 @@ mod tests {
         assert_eq!(uploads.protected_from(), 9);
         uploads.forget(SessionId(2));
         assert_eq!(uploads.protected_from(), 10, "what comes next is protected");
+    }
+
+    #[test]
+    fn upload_that_is_claimed_by_two_stays_with_the_first() {
+        let (mut uploads, other) = (Uploads::default(), SessionId(2));
+        uploads.reclaim(7, A);
+        uploads.reclaim(7, other);
+        assert!(uploads.is_live(7, A) && !uploads.is_live(7, other));
+        assert_eq!((uploads.count(A), uploads.count(other)), (1, 0));
+    }
+
+    #[test]
+    fn pinned_objects_of_several_claims_are_all_kept() {
+        let mut uploads = Uploads::default();
+        let name = |n| ObjectName { ino: Ino(5), born: 3, n };
+        uploads.pin(Ino(5), 3, vec![name(0), name(1)]);
+        uploads.pin(Ino(5), 3, vec![name(1)]);
+        uploads.pin(Ino(5), 3, vec![]);
+        assert!(uploads.is_pinned(name(0)) && uploads.is_pinned(name(1)));
+        assert_eq!(uploads.pinned_objects(), 2);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::nameserver::op;
 use dfs_core::extent::Source;
 use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
-use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
+use dfs_core::{Fence, Result, SessionId, limits};
 use dfs_proto::call::Request as _;
-use dfs_proto::convert::{attr_to, extent_to, extents_from, range_from, set_attr_from};
+use dfs_proto::convert::{attr_to, extent_to, extents_from, ino_from, range_from, set_attr_from};
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::*;
 use std::time::Duration;
@@ -50,12 +50,8 @@ fn record_lock(
     excl: bool,
     span: (u64, u64),
 ) -> Result<RecordLock> {
-    let (start, end) = span;
-    if end < start {
-        return Err(FsError::new(Code::Invalid, format!("lock range {start} to {end}")));
-    }
     let owner = Owner { session: sid, owner };
-    Ok(RecordLock { owner, pid, exclusive: excl, range: range_of(start, end) })
+    Ok(RecordLock { owner, pid, exclusive: excl, range: range_of(span.0, span.1)? })
 }
 
 impl Services {
@@ -66,7 +62,7 @@ impl Services {
             ms => Duration::from_millis(ms.into()),
         };
         let wish = Wish {
-            ino: Ino(req.ino),
+            ino: ino_from(req.ino),
             mode: if req.write { Mode::Write } else { Mode::Read },
             nonblock: req.nonblock,
             wait,
@@ -96,8 +92,9 @@ impl Services {
         let guard = guard(req.ino, req.grant, req.fence);
         let extents = extents_from(req.extents)?;
         for extent in &extents {
-            if let Source::Object(name, _) = extent.source {
-                self.server.check_object(&caller, name, guard.ino)?;
+            if let Source::Object(name, off) = extent.source {
+                let end = off.saturating_add(extent.range.len());
+                self.server.check_object(&caller, name, guard.ino, end)?;
             }
         }
         let commit = op::Commit {
@@ -113,9 +110,6 @@ impl Services {
         let applied = self.server.mutate(caller.clone(), mutation).await?;
         self.server.upload_done(req.upload_ver);
         self.server.touched(guard.ino, &extents);
-        if req.last_writer {
-            self.server.end_hold(guard);
-        }
         if req.release {
             // Taken by force since the commit: then it is given back already.
             let _ = self.server.release(&caller, guard);
@@ -125,10 +119,10 @@ impl Services {
 
     async fn copy(&self, req: CloneReq) -> Result<CommitRep> {
         let clone = op::CloneRange {
-            src: Ino(req.src),
+            src: ino_from(req.src),
             src_off: req.src_off,
             len: req.len,
-            dst: Ino(req.dst),
+            dst: ino_from(req.dst),
             dst_off: req.dst_off,
             opened: true,
         };
@@ -141,7 +135,7 @@ impl Services {
         let caller = self.caller(&req);
         let span = (req.start, req.end);
         let lock = record_lock(caller.sid, req.owner, req.pid, req.exclusive, span)?;
-        let ino = Ino(req.ino);
+        let ino = ino_from(req.ino);
         self.server.lock_range(&caller, locks::Wish { ino, lock, wait: req.wait }).await?;
         let (attr, promised) = self.server.attributes(&caller, ino)?;
         Ok(LockRep { fail: None, attr: Some(attr_to(&attr)), mark: Some(mark(promised)) })
@@ -159,7 +153,9 @@ impl Coherence for Services {
                 range: range_from(req.range),
                 opened: req.opened,
             };
-            Ok(content_rep(self.server.content(&self.caller(&req), Ino(req.ino), wanted).await?))
+            Ok(content_rep(
+                self.server.content(&self.caller(&req), ino_from(req.ino), wanted).await?,
+            ))
         })
         .await
     }
@@ -181,7 +177,7 @@ impl Coherence for Services {
     async fn rescue(&self, req: Request<RescueReq>) -> Answer<AcquireRep> {
         let req = req.into_inner();
         self.answer("rescue", req.identity(), async {
-            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let fence = Fence(req.fence);
             let grant = self.server.rescue(&caller, ino, req.base_ver, fence).await?;
             let (attr, promised) = self.server.attributes(&caller, ino)?;
@@ -224,7 +220,7 @@ impl Coherence for Services {
     async fn unlock(&self, req: Request<UnlockReq>) -> Answer<UnlockRep> {
         let req = req.into_inner();
         self.answer("unlock", req.identity(), async {
-            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let span = (req.start, req.end);
             let range = record_lock(caller.sid, req.owner, 0, false, span)?.range;
             self.server.unlock_range(&caller, ino, req.owner, range).await?;
@@ -236,7 +232,7 @@ impl Coherence for Services {
     async fn test_lock(&self, req: Request<TestLockReq>) -> Answer<TestLockRep> {
         let req = req.into_inner();
         self.answer("testlock", req.identity(), async {
-            let (caller, ino) = (self.caller(&req), Ino(req.ino));
+            let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let span = (req.start, req.end);
             let lock = record_lock(caller.sid, req.owner, 0, req.exclusive, span)?;
             let held = self.server.test_lock(&caller, ino, &lock)?;

@@ -63,10 +63,11 @@ impl Services {
         let caller = self.server.caller(&req.caller.unwrap_or_default());
         self.server.may_fetch(&caller)?;
         let name = object_from(req.name)?;
-        let (mut off, end) = (req.off, req.off.saturating_add(req.len));
-        if req.len == 0 || req.len > STRIPE_UNIT {
-            return Err(invalid(format!("a read of {} bytes", req.len)));
-        }
+        let mut off = req.off;
+        let end = match off.checked_add(req.len) {
+            Some(end) if (1..=STRIPE_UNIT).contains(&req.len) => end,
+            _ => return Err(invalid(format!("a read of {} bytes at {off}", req.len))),
+        };
         let (tx, rx) = mpsc::channel(QUEUE);
         let (objects, session) = (self.server.objects.clone(), caller.sid.0);
         // Ends with the object or when the client leaves.

@@ -4,10 +4,10 @@ use super::{Services, attr_of, mark, mark_of, name_of};
 use crate::nameserver::mutate::{Applied, Mutation};
 use crate::nameserver::op;
 use dfs_core::attr::Kind;
-use dfs_core::limits::READDIR_PAGE;
-use dfs_core::{Code, FsError, Ino, Result};
+use dfs_core::limits::{PATH_COMPONENTS, READDIR_PAGE};
+use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::{Reply, Request as _};
-use dfs_proto::convert::{attr_to, kind_from, kind_to, set_attr_from};
+use dfs_proto::convert::{attr_to, ino_from, kind_from, kind_to, set_attr_from};
 use dfs_proto::v1::meta_server::Meta;
 use dfs_proto::v1::*;
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,13 +39,13 @@ fn attr_rep(applied: &Applied) -> AttrRep {
 }
 
 fn opening(op: impl op::Op + 'static, open: Vec<u64>) -> Mutation {
-    Mutation { open: open.into_iter().map(Ino).collect(), ..Mutation::new(op) }
+    Mutation { open: open.into_iter().map(ino_from).collect(), ..Mutation::new(op) }
 }
 
 impl Services {
     async fn set_attr(&self, req: SetAttrReq) -> Result<AttrRep> {
         let caller = self.caller(&req);
-        let (ino, opened) = (Ino(req.ino), req.opened);
+        let (ino, opened) = (ino_from(req.ino), req.opened);
         let mut set = set_attr_from(req.set)?;
         let applied = match set.size.take() {
             Some(size) => {
@@ -63,7 +63,7 @@ impl Services {
     async fn create_file(&self, req: CreateReq) -> Result<CreateRep> {
         let caller = self.caller(&req);
         let create = op::Create {
-            dir: Ino(req.dir),
+            dir: ino_from(req.dir),
             name: name_of(&req.name)?,
             mode: req.mode,
             exclusive: req.exclusive,
@@ -87,7 +87,7 @@ impl Services {
     }
 
     fn page(&self, req: &ReadDirReq, cookie: u64) -> Result<ReadDirRep> {
-        let (caller, dir) = (self.caller(req), Ino(req.dir));
+        let (caller, dir) = (self.caller(req), ino_from(req.dir));
         let (page, promised) =
             self.server.list(&caller, dir, cookie, READDIR_PAGE, req.want_attrs)?;
         let entry =
@@ -114,7 +114,8 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("lookup", req.identity(), async {
             let name = name_of(&req.name)?;
-            let (attr, promised) = self.server.lookup(&self.caller(&req), Ino(req.dir), &name)?;
+            let (attr, promised) =
+                self.server.lookup(&self.caller(&req), ino_from(req.dir), &name)?;
             Ok(EntryRep { fail: None, mark: Some(mark(promised)), attr: attr_of(&attr), dir: None })
         })
         .await
@@ -123,8 +124,12 @@ impl Meta for Services {
     async fn lookup_path(&self, req: Request<LookupPathReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
         self.answer("lookup_path", req.identity(), async {
+            if req.components.len() > PATH_COMPONENTS {
+                let text = format!("a path of {} components", req.components.len());
+                return Err(FsError::new(Code::NameTooLong, text));
+            }
             let path = req.components.iter().map(|c| name_of(c)).collect::<Result<Vec<_>>>()?;
-            let attr = self.server.lookup_path(&self.caller(&req), Ino(req.dir), &path)?;
+            let attr = self.server.lookup_path(&self.caller(&req), ino_from(req.dir), &path)?;
             Ok(EntryRep { fail: None, mark: None, attr: attr_of(&attr), dir: None })
         })
         .await
@@ -133,7 +138,7 @@ impl Meta for Services {
     async fn get_attr(&self, req: Request<GetAttrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
         self.answer("getattr", req.identity(), async {
-            let (attr, promised) = self.server.attributes(&self.caller(&req), Ino(req.ino))?;
+            let (attr, promised) = self.server.attributes(&self.caller(&req), ino_from(req.ino))?;
             Ok(AttrRep { fail: None, mark: Some(mark(promised)), attr: Some(attr_to(&attr)) })
         })
         .await
@@ -178,7 +183,7 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("mkdir", req.identity(), async {
             let name = name_of(&req.name)?;
-            let mkdir = op::Mkdir { dir: Ino(req.dir), name, mode: req.mode };
+            let mkdir = op::Mkdir { dir: ino_from(req.dir), name, mode: req.mode };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(mkdir)).await?))
         })
         .await
@@ -188,7 +193,7 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("mknod", req.identity(), async {
             let mknod = op::Mknod {
-                dir: Ino(req.dir),
+                dir: ino_from(req.dir),
                 name: name_of(&req.name)?,
                 mode: req.mode,
                 kind: kind_from(req.kind)?,
@@ -203,7 +208,7 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("symlink", req.identity(), async {
             let (name, target) = (name_of(&req.name)?, req.target.to_vec());
-            let symlink = op::Symlink { dir: Ino(req.dir), name, target };
+            let symlink = op::Symlink { dir: ino_from(req.dir), name, target };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(symlink)).await?))
         })
         .await
@@ -213,7 +218,7 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("link", req.identity(), async {
             let name = name_of(&req.name)?;
-            let link = op::Link { ino: Ino(req.ino), dir: Ino(req.dir), name };
+            let link = op::Link { ino: ino_from(req.ino), dir: ino_from(req.dir), name };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(link)).await?))
         })
         .await
@@ -222,7 +227,7 @@ impl Meta for Services {
     async fn unlink(&self, req: Request<UnlinkReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("unlink", req.identity(), async {
-            let unlink = op::Unlink { dir: Ino(req.dir), name: name_of(&req.name)? };
+            let unlink = op::Unlink { dir: ino_from(req.dir), name: name_of(&req.name)? };
             let mutation = opening(unlink, req.open.clone());
             Ok(remove_rep(&self.server.mutate(self.caller(&req), mutation).await?))
         })
@@ -232,7 +237,7 @@ impl Meta for Services {
     async fn rmdir(&self, req: Request<RmdirReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("rmdir", req.identity(), async {
-            let rmdir = op::Rmdir { dir: Ino(req.dir), name: name_of(&req.name)? };
+            let rmdir = op::Rmdir { dir: ino_from(req.dir), name: name_of(&req.name)? };
             Ok(remove_rep(&self.server.mutate(self.caller(&req), Mutation::new(rmdir)).await?))
         })
         .await
@@ -242,9 +247,9 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("rename", req.identity(), async {
             let rename = op::Rename {
-                from_dir: Ino(req.from_dir),
+                from_dir: ino_from(req.from_dir),
                 from_name: name_of(&req.from_name)?,
-                to_dir: Ino(req.to_dir),
+                to_dir: ino_from(req.to_dir),
                 to_name: name_of(&req.to_name)?,
                 noreplace: req.noreplace,
                 exchange: req.exchange,
@@ -269,7 +274,7 @@ impl Meta for Services {
         self.answer("getxattrs", req.identity(), async {
             let caller = self.caller(&req);
             let (attr, xattrs, promised) =
-                self.server.extended_attributes(&caller, Ino(req.ino))?;
+                self.server.extended_attributes(&caller, ino_from(req.ino))?;
             let xattr = |(name, value): (Vec<u8>, Vec<u8>)| Xattr {
                 name: name.into(),
                 value: value.into(),
@@ -295,7 +300,7 @@ impl Meta for Services {
                 Err(_) => return Err(FsError::new(Code::Invalid, "unknown xattr mode")),
             };
             let set = op::SetXattr {
-                ino: Ino(req.ino),
+                ino: ino_from(req.ino),
                 name: xattr.name.to_vec(),
                 value: xattr.value.to_vec(),
                 mode,
@@ -308,7 +313,7 @@ impl Meta for Services {
     async fn remove_xattr(&self, req: Request<RemoveXattrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
         self.answer("removexattr", req.identity(), async {
-            let remove = op::RemoveXattr { ino: Ino(req.ino), name: req.name.to_vec() };
+            let remove = op::RemoveXattr { ino: ino_from(req.ino), name: req.name.to_vec() };
             Ok(attr_rep(&self.server.mutate(self.caller(&req), Mutation::new(remove)).await?))
         })
         .await
@@ -323,7 +328,7 @@ impl Meta for Services {
     async fn access(&self, req: Request<AccessReq>) -> Answer<AccessRep> {
         let req = req.into_inner();
         self.answer("access", req.identity(), async {
-            self.server.access(&self.caller(&req), Ino(req.ino), req.mask & 7)?;
+            self.server.access(&self.caller(&req), ino_from(req.ino), req.mask & 7)?;
             Ok(AccessRep::default())
         })
         .await

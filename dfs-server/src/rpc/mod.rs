@@ -93,7 +93,7 @@ fn log_refusal(op: &'static str, session: u64, error: &FsError) {
         Code::Io | Code::BadChecksum | Code::StaleLeader => {
             tracing::error!(op, session, %error, "call failed");
         }
-        Code::NoSpace => tracing::warn!(op, session, %error, "call failed"),
+        Code::NoSpace | Code::TooOld => tracing::warn!(op, session, %error, "call failed"),
         _ => tracing::debug!(op, session, %error, "call refused"),
     }
 }

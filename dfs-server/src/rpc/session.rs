@@ -62,7 +62,7 @@ impl Session for Services {
         self.metrics.rpc("control");
         let mut stream = req.into_inner();
         let attach = self.first(&mut stream).await?;
-        let queue = match self.server.attach(SessionId(attach.sid), Seq(attach.epoch)) {
+        let queue = match self.server.attach(&attach) {
             Ok((number, queue)) => {
                 tokio::spawn(self.clone().listen(attach, number, stream));
                 queue
@@ -103,6 +103,6 @@ fn refused(error: &FsError) -> mpsc::Receiver<Message> {
     let (tx, rx) = mpsc::channel(1);
     let kind = from_server::Kind::Attached(Attached::refuse(error));
     // The queue is new and holds one message.
-    let _ = tx.try_send(FromServer { kind: Some(kind) });
+    let _ = tx.try_send(FromServer { kind: Some(kind), push: 0 });
     rx
 }

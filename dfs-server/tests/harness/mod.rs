@@ -1,8 +1,11 @@
 //! A server in this process behind a real socket, and a bare client that speaks the protocol.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod calls;
+
 use dfs_proto::call::Request;
 use dfs_proto::v1::coherence_client::CoherenceClient;
+use dfs_proto::v1::file_store_client::FileStoreClient;
 use dfs_proto::v1::meta_client::MetaClient;
 use dfs_proto::v1::session_client::SessionClient;
 use dfs_proto::v1::*;
@@ -55,6 +58,11 @@ impl Running {
         Running { url, tasks: vec![serve, tokio::spawn(server.keep_time())] }
     }
 
+    /// A server of another process.
+    pub fn at(url: String) -> Running {
+        Running { url, tasks: Vec::new() }
+    }
+
     /// Ends it without a farewell.
     pub async fn kill(self) {
         for task in &self.tasks {
@@ -75,6 +83,7 @@ pub struct Client {
     pub coherence: CoherenceClient<Channel>,
     /// Sessions.
     pub session: SessionClient<Channel>,
+    channel: Channel,
     /// The session.
     pub rep: EstablishRep,
     /// Identity, to come back with.
@@ -94,8 +103,9 @@ impl Client {
         let mut session = SessionClient::new(channel.clone());
         let rep = session.establish(hello(identity)).await.unwrap().into_inner();
         assert_eq!(rep.fail, None);
-        let (meta, coherence) = (MetaClient::new(channel.clone()), CoherenceClient::new(channel));
-        Client { meta, coherence, session, rep, identity, op: 0 }
+        let meta = MetaClient::new(channel.clone());
+        let coherence = CoherenceClient::new(channel.clone());
+        Client { meta, coherence, session, channel, rep, identity, op: 0 }
     }
 
     /// A request with the next operation number.
@@ -105,6 +115,23 @@ impl Client {
         request
     }
 
+    /// Who asks next.
+    pub fn next_caller(&mut self) -> Caller {
+        self.op += 1;
+        self.caller(self.op)
+    }
+
+    /// Sends a request of this client: how it was refused, if it was.
+    pub async fn ask_code(&mut self, request: impl Into<calls::Call>) -> Option<dfs_core::Code> {
+        let caller = self.next_caller();
+        self.send(request.into().by(caller)).await.unwrap()
+    }
+
+    /// The service of objects.
+    pub fn objects(&self) -> FileStoreClient<Channel> {
+        FileStoreClient::new(self.channel.clone())
+    }
+
     /// Who asks, with this operation number.
     pub fn caller(&self, op_id: u64) -> Caller {
         Caller { sid: self.rep.sid, epoch: self.rep.epoch, op_id, ..Caller::default() }
@@ -112,16 +139,23 @@ impl Client {
 
     /// Opens the control stream.
     pub async fn attach(&mut self) -> Control {
+        let (control, attached) = self.try_attach().await;
+        assert_eq!(attached.fail, None);
+        control
+    }
+
+    /// Opens the control stream, which may be refused.
+    pub async fn try_attach(&mut self) -> (Control, Attached) {
         let (tx, rx) = mpsc::channel(16);
-        let attach = Attach { sid: self.rep.sid, epoch: self.rep.epoch, last_push: 0 };
+        let features = self.rep.features.clone();
+        let attach = Attach { sid: self.rep.sid, epoch: self.rep.epoch, features };
         tx.send(FromClient { kind: Some(from_client::Kind::Attach(attach)) }).await.unwrap();
         let stream = self.session.control(ReceiverStream::new(rx)).await.unwrap().into_inner();
         let mut control = Control { tx, stream };
         match control.next().await {
-            from_server::Kind::Attached(attached) => assert_eq!(attached.fail, None),
+            from_server::Kind::Attached(attached) => (control, attached),
             other => panic!("first message of a stream: {other:?}"),
         }
-        control
     }
 
     /// Creates a file in the root and takes its lease.
@@ -174,6 +208,7 @@ pub fn hello((uuid, verifier): ([u8; 16], [u8; 16])) -> EstablishReq {
         max_protocol: 1,
         features: Vec::new(),
         description: "test".into(),
+        required: Vec::new(),
     }
 }
 
@@ -186,8 +221,19 @@ pub struct Control {
 impl Control {
     /// The next message.
     pub async fn next(&mut self) -> from_server::Kind {
+        self.message().await.kind.unwrap()
+    }
+
+    /// The next message with the number of the push, if it is one.
+    pub async fn message(&mut self) -> FromServer {
         let message = tokio::time::timeout(DEADLINE, self.stream.message()).await;
-        message.expect("a message in time").unwrap().expect("the stream goes on").kind.unwrap()
+        message.expect("a message in time").unwrap().expect("the stream goes on")
+    }
+
+    /// Whether the server ends the stream.
+    pub async fn ended(&mut self) -> bool {
+        let message = tokio::time::timeout(DEADLINE, self.stream.message()).await;
+        matches!(message, Ok(Ok(None) | Err(_)))
     }
 
     /// Says something.
@@ -195,11 +241,18 @@ impl Control {
         self.tx.send(FromClient { kind: Some(kind) }).await.unwrap();
     }
 
-    /// The next push; other messages are passed over.
-    pub async fn push(&mut self) -> Inval {
+    /// Says something if there is room and somebody listens.
+    pub fn offer(&self, kind: from_client::Kind) {
+        let _ = self.tx.try_send(FromClient { kind: Some(kind) });
+    }
+
+    /// The next push and its number; other messages are passed over.
+    pub async fn push(&mut self) -> (u64, Inval) {
         loop {
-            if let from_server::Kind::Inval(inval) = self.next().await {
-                return inval;
+            if let FromServer { kind: Some(from_server::Kind::Inval(inval)), push } =
+                self.message().await
+            {
+                return (push, inval);
             }
         }
     }

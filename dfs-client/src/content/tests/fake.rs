@@ -351,7 +351,7 @@ impl Session for Fake {
                     }
                     _ => continue,
                 };
-                if to.send(Ok(FromServer { kind: Some(kind) })).await.is_err() {
+                if to.send(Ok(FromServer { kind: Some(kind), push: 0 })).await.is_err() {
                     break;
                 }
             }

@@ -6,6 +6,7 @@ mod telling;
 use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;
 use crate::config::Reads;
+use crate::session::Events;
 use crate::vfs::{Fallocate, Seek};
 use dfs_core::attr::{SetAttr, SetTime};
 use dfs_core::time::Timestamp;
@@ -71,6 +72,24 @@ fn open_handle_follows_a_newer_version() {
         rig.content.find(Ino(3)).unwrap().lock().must_reach = ver;
         assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"new");
         rig.until("the file follows", current).await;
+    });
+}
+
+/// Nothing is promised any more, so nobody would tell of the next version.
+#[test]
+fn regression_open_handle_follows_on_after_everything_was_to_be_forgotten() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(3, b"old content");
+        rig.promise(3);
+        let fh = rig.open(3, "r").await;
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"old content");
+        for (number, seq) in [(1, Some(0)), (2, None)] {
+            rig.client.drop_all(number, seq);
+            assert!(rig.client.metadata.attr(Ino(3)).is_none());
+            rig.until("it is promised again", |rig| rig.client.metadata.attr(Ino(3)).is_some())
+                .await;
+        }
     });
 }
 

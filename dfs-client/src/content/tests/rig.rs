@@ -143,7 +143,7 @@ impl Rig {
         let seq = self.fake.lock().mark().as_of;
         let data = v1::Data { ino, old_ver, unchanged_below: None };
         let item = v1::InvalItem { what: Some(v1::inval_item::What::Data(data)) };
-        self.client.inval(v1::Inval { number: seq, seq, items: vec![item] });
+        self.client.inval(seq, v1::Inval { seq, items: vec![item] });
         self.fake.lock().put(ino, bytes);
     }
 

@@ -42,6 +42,8 @@ pub struct State {
     pub term: Duration,
     pub leader_epoch: u32,
     pub protocol: u32,
+    pub features: Vec<String>,
+    pub hellos: Vec<v1::EstablishReq>,
     /// Answer renewals.
     pub renew: bool,
     /// Do not answer `Attach`.
@@ -68,7 +70,7 @@ pub struct State {
     pub reclaims: Vec<v1::ReclaimReq>,
     pub reclaims_done: usize,
     pub closed: usize,
-    pub unacked: BTreeMap<u64, v1::Inval>,
+    pub unacked: BTreeMap<u64, v1::FromServer>,
     pub push_number: u64,
     pub stream: Option<mpsc::Sender<Result<v1::FromServer, Status>>>,
 }
@@ -89,6 +91,8 @@ impl Fake {
             term: Duration::from_secs(15),
             leader_epoch: 1,
             protocol: 1,
+            features: Vec::new(),
+            hellos: Vec::new(),
             renew: true,
             mute: false,
             reclaim: false,
@@ -156,9 +160,10 @@ impl Fake {
             s.push_number += 1;
             s.seq += 1;
             let items = what.into_iter().map(|w| v1::InvalItem { what: Some(w) }).collect();
-            let push = v1::Inval { number: s.push_number, seq: s.seq, items };
-            s.unacked.insert(push.number, push.clone());
-            s.say(v1::from_server::Kind::Inval(push));
+            let kind = v1::from_server::Kind::Inval(v1::Inval { seq: s.seq, items });
+            let push = v1::FromServer { kind: Some(kind), push: s.push_number };
+            s.unacked.insert(push.push, push.clone());
+            s.say_message(push);
             s.push_number
         })
     }
@@ -209,8 +214,12 @@ impl Fake {
 
 impl State {
     pub fn say(&mut self, kind: v1::from_server::Kind) {
+        self.say_message(v1::FromServer { kind: Some(kind), push: 0 });
+    }
+
+    pub fn say_message(&mut self, message: v1::FromServer) {
         if let Some(stream) = &self.stream {
-            let _ = stream.try_send(Ok(v1::FromServer { kind: Some(kind) }));
+            let _ = stream.try_send(Ok(message));
         }
     }
 }

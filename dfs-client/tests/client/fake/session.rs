@@ -1,6 +1,6 @@
 //! The session service of the fake.
 
-use super::{Fake, ROOT, refusal};
+use super::{Fake, Fate, ROOT, refusal};
 use dfs_core::Code;
 use dfs_proto::v1::from_client::Kind as Said;
 use dfs_proto::v1::from_server::Kind as Say;
@@ -18,8 +18,18 @@ fn now() -> Timestamp {
 
 #[tonic::async_trait]
 impl Session for Fake {
-    async fn establish(&self, _: Request<EstablishReq>) -> Result<Response<EstablishRep>, Status> {
+    async fn establish(
+        &self,
+        request: Request<EstablishReq>,
+    ) -> Result<Response<EstablishRep>, Status> {
+        if let Some(Fate::Refuse(code)) = self.arrived("establish", None) {
+            return Ok(Response::new(EstablishRep {
+                fail: Some(refusal(code)),
+                ..Default::default()
+            }));
+        }
         let reply = self.with(|s| {
+            s.hellos.push(request.into_inner());
             if s.forgotten {
                 s.forgotten = false;
                 s.sid += 1;
@@ -27,13 +37,13 @@ impl Session for Fake {
                 s.unacked.clear();
             }
             EstablishRep {
-                fail: (s.protocol == 0).then(|| refusal(Code::TooOld)),
                 sid: s.sid,
                 epoch: s.sid * 10,
                 term_ms: s.term.as_millis() as u32,
                 leader_epoch: s.leader_epoch,
                 root: ROOT,
                 protocol: s.protocol,
+                features: s.features.clone(),
                 server_time: Some(now()),
                 next_op_id: 1,
                 ..EstablishRep::default()
@@ -101,7 +111,7 @@ impl Fake {
                 };
                 s.say(Say::Attached(attached));
                 for push in s.unacked.clone().into_values() {
-                    s.say(Say::Inval(push));
+                    s.say_message(push);
                 }
             }
             Said::Renew(renew) if s.renew => {

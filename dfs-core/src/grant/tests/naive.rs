@@ -58,10 +58,6 @@ impl Naive {
             Event::Request(request) => self.line.push(request),
             Event::Lapsed { session } => drop(self.away.insert(session)),
             Event::Back { session } | Event::Gone { session } => drop(self.away.remove(&session)),
-            Event::EndHold { id, .. } => {
-                let held = self.held.iter_mut().find(|known| known.grant.id == id);
-                held.expect("a held grant").grant.min_until = BootTime::default();
-            }
             _ => {}
         }
         for effect in effects {
@@ -72,9 +68,7 @@ impl Naive {
                 Effect::Denied { req, error } => self.denied(now, event, *req, error.code),
                 Effect::Recall { id, hold, .. } => {
                     let known = self.known(*id);
-                    // A recall goes on when its cause has left the line (K14).
-                    let repeated = matches!(event, Event::EndHold { .. });
-                    assert!(!known.dying && (repeated || self.wanted(&known.grant)));
+                    assert!(!known.dying && self.wanted(&known.grant));
                     assert!(!self.away.contains(&known.grant.session));
                     assert_eq!(*hold, known.grant.min_until.since(now));
                 }

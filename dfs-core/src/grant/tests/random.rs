@@ -22,7 +22,6 @@ enum Op {
     Release(Index),
     StaleRelease(Index),
     Progress(Index, u64),
-    EndHold(Index),
     Durable(Index),
     Lapse(Index),
     Back(Index),
@@ -45,7 +44,6 @@ fn op() -> impl Strategy<Value = Op> {
         4 => pick().prop_map(Op::Release),
         1 => pick().prop_map(Op::StaleRelease),
         2 => (pick(), 0u64..50).prop_map(|(n, bytes)| Op::Progress(n, bytes)),
-        1 => pick().prop_map(Op::EndHold),
         4 => pick().prop_map(Op::Durable),
         1 => pick().prop_map(Op::Lapse),
         1 => pick().prop_map(Op::Back),
@@ -136,10 +134,6 @@ impl World {
             Op::Progress(n, bytes) => {
                 let Grant { session, id, .. } = held(n)?.grant;
                 Event::Progress { session, id, bytes: *bytes }
-            }
-            Op::EndHold(n) => {
-                let Grant { ino, id, .. } = held(n)?.grant;
-                Event::EndHold { ino, id }
             }
             Op::Durable(n) => {
                 let dying: Vec<Grant> =

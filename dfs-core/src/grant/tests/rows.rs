@@ -111,24 +111,6 @@ fn k6_recall_deadlines_count_from_the_end_of_the_term() {
 }
 
 #[test]
-fn k6_end_of_hold_repeats_the_recall_without_it() {
-    let mut b = Bench::new();
-    let mut grant = b.write(1, A);
-    b.request(2, B, Mode::Write);
-    b.wait(1_000);
-    let effects = b.step(Event::EndHold { ino: INO, id: grant.id });
-    grant.min_until = BootTime::default();
-    assert_eq!(effects, [recall(grant, 0)]);
-    assert_eq!(b.table.next_deadline(), Some(b.now + Duration::from_secs(10)));
-    // Ended already: said twice changes nothing, and a later recall has no hold.
-    assert_eq!(b.step(Event::EndHold { ino: INO, id: grant.id }), []);
-    let mut idle = Bench::new();
-    let grant = idle.write(1, A);
-    assert_eq!(idle.step(Event::EndHold { ino: INO, id: grant.id }), []);
-    assert_eq!(idle.request(2, B, Mode::Write), [recall(grant, 0)]);
-}
-
-#[test]
 fn k7_progress_moves_the_soft_deadline_up_to_the_hard_one() {
     let mut b = Bench::new();
     let grant = b.write(1, A);
@@ -288,10 +270,27 @@ fn k13_gone_drops_reads_and_waiters_and_takes_writes_by_force() {
 }
 
 #[test]
+fn count_of_a_session_is_what_it_holds_and_waits_for() {
+    let mut b = Bench::new();
+    let counts = |b: &Bench| [A, B, C].map(|session| b.table.count(SessionId(session)));
+    let grant = b.write(1, A);
+    b.request(2, B, Mode::Write);
+    b.request(3, B, Mode::Read);
+    assert_eq!(counts(&b), [1, 2, 0]);
+    b.step(Event::Cancel { req: RequestId(3) });
+    let Grant { session, ino, id, fence, .. } = grant;
+    b.step(Event::Release { session, ino, id, fence });
+    assert_eq!(counts(&b), [0, 1, 0]);
+    b.step(Event::Gone { session: SessionId(B) });
+    b.wait(0);
+    assert_eq!(counts(&b)[0], 0);
+}
+
+#[test]
 fn k14_cancel_and_deadline_leave_the_line() {
     let mut b = Bench::new();
-    let grant = b.write(1, A);
-    b.step(Event::EndHold { ino: INO, id: grant.id });
+    b.write(1, A);
+    b.wait(limits::LEASE_HOLD_MIN.as_millis() as u64);
     b.request(2, B, Mode::Write);
     let short = Request { deadline: b.now + Duration::from_secs(3), ..b.ask(3, C, Mode::Read) };
     b.step(Event::Request(short));

@@ -58,7 +58,6 @@ impl Script {
         match case.directive.as_str() {
             "release" => Event::Release { session, ino, id, fence },
             "progress" => Event::Progress { session, id, bytes: required(case, "bytes") },
-            "end-hold" => Event::EndHold { ino, id },
             "durable" => Event::LostDurable { ino, id },
             other => panic!("unknown directive {other}"),
         }

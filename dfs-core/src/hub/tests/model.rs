@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// Takes the next push and queues its answer.
-    pub fn take_push(&mut self, soft: bool) {
+    pub fn take_push(&mut self) {
         let Some(push) = self.inbox.pop_front() else { return };
         let (session, number) = (self.id, push.number());
         let mut open = Vec::new();
@@ -135,10 +135,6 @@ impl Client {
             Push::Trim { count, .. } => self.give_up(count),
         }
         self.held.extend(&open);
-        if soft {
-            self.outbox.push_back(Event::OpenHold { session, inos: open.clone() });
-            self.outbox.push_back(Event::SoftAck { session, number });
-        }
         self.outbox.push_back(Event::Ack { session, number, open, keep: Vec::new() });
     }
 
@@ -210,6 +206,6 @@ impl Client {
     /// The stream broke: what was under way is lost; what is no answer is sent again.
     pub fn cut(&mut self) {
         self.inbox.clear();
-        self.outbox.retain(|e| !matches!(e, Event::Ack { .. } | Event::SoftAck { .. }));
+        self.outbox.retain(|e| !matches!(e, Event::Ack { .. }));
     }
 }

@@ -348,7 +348,7 @@ impl World {
                 }
             }
             13..=15 => self.deliver_reply(client, b.into()),
-            16..=18 => self.clients[client].take_push(b < 64),
+            16..=18 => self.clients[client].take_push(),
             19..=21 => self.deliver_out(client),
             22..=23 => self.open(client, file),
             24 => self.clients[client].close(file),
@@ -375,7 +375,7 @@ impl World {
         }
         for _ in 0..200 {
             for client in 0..3 {
-                self.clients[client].take_push(false);
+                self.clients[client].take_push();
                 self.deliver_out(client);
                 self.deliver_reply(client, 0);
             }

@@ -5,7 +5,7 @@
 
 use crate::lock::{Config, Effect, Event, LockTable, Owner, RecordLock, last_byte, range_of};
 use crate::range::Range;
-use crate::{BootTime, Ino, RequestId, SessionId};
+use crate::{BootTime, Code, Ino, RequestId, SessionId};
 
 fn session(word: &str) -> SessionId {
     SessionId(u64::from(word.as_bytes()[0] - b'A' + 1))
@@ -25,7 +25,8 @@ fn owner(word: &str) -> Owner {
 
 fn range(word: &str) -> Range {
     let (first, last) = word.split_once('-').expect("range");
-    range_of(number(first), if last == "inf" { u64::MAX } else { number(last) })
+    let last = if last == "inf" { u64::MAX } else { number(last) };
+    range_of(number(first), last).expect("a range with bytes")
 }
 
 /// Of `A.1 5 x 0-9`: inode 5 and the lock.
@@ -138,7 +139,10 @@ fn lock_table_is_bounded() {
 #[test]
 fn lock_range_conversion_round_trips() {
     for (first, last) in [(0, 0), (5, 9), (7, i64::MAX as u64)] {
-        assert_eq!(last_byte(range_of(first, last)), last);
+        assert_eq!(range_of(first, last).map(last_byte), Ok(last));
     }
-    assert_eq!(range_of(0, u64::MAX), Range::ALL);
+    assert_eq!(range_of(0, u64::MAX), Ok(Range::ALL));
+    for (first, last) in [(5, 4), (u64::MAX, u64::MAX), (u64::MAX, 0)] {
+        assert_eq!(range_of(first, last).unwrap_err().code, Code::Invalid);
+    }
 }

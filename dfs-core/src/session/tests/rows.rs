@@ -162,6 +162,27 @@ fn s8_courtesy_ends_after_its_longest_time() {
 }
 
 #[test]
+fn s1_full_table_gives_the_place_of_who_is_away_the_longest_and_else_refuses() {
+    let mut b = Bench::new(Config { sessions_max: 2, ..Config::default() });
+    let (first, _) = b.establish(1, 1);
+    b.wait(1_000);
+    b.establish(2, 1);
+    let effects = b.step(establish(3, 1));
+    assert!(matches!(&effects[..], [Effect::Refused(e)] if e.code == Code::Busy), "{effects:?}");
+    // A mount that is known needs no place.
+    b.establish(2, 2);
+    b.wait(LAPSE_MS - 500);
+    let effects = b.step(establish(3, 1));
+    let reason = CloseReason::Crowded;
+    assert_eq!(
+        effects[..2],
+        [Effect::JournalClose { sid: first, reason }, Effect::Gone { sid: first }]
+    );
+    assert!(matches!(effects.last(), Some(Effect::Established { .. })));
+    assert_eq!(b.table.sessions().count(), 2);
+}
+
+#[test]
 fn s9_close_and_expire_fence_the_epoch() {
     let mut b = bench();
     let (a, a_epoch) = b.establish(1, 1);
