@@ -6,6 +6,7 @@ mod contention;
 mod data;
 mod garbage;
 mod gone;
+mod install;
 mod kills;
 mod leases;
 mod names;
