@@ -34,18 +34,23 @@ ensure_packages() {
     return 1
 }
 
-# Makes cargo and rustc >= RUST_MIN available, or says what to do.
-require_rust() {
+# Whether there is a cargo and a rustc >= RUST_MIN; sets RUST_FOUND.
+have_rust() {
     # rustup puts them here; a fresh root shell may not have read its profile.
     have cargo || PATH="$PATH:$HOME/.cargo/bin"
-    local found
-    found=$(rustc --version 2>/dev/null | awk '{print $2}') || found=
-    if ! have cargo || [ -z "$found" ] ||
-        [ "$(printf '%s\n' "$RUST_MIN" "$found" | sort -V | head -n 1)" != "$RUST_MIN" ]; then
-        die "Rust $RUST_MIN or newer is needed, found: ${found:-none}. Debian's own is older; run
-    curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy
+    RUST_FOUND=$(rustc --version 2>/dev/null | awk '{print $2}') || RUST_FOUND=
+    have cargo && [ -n "$RUST_FOUND" ] &&
+        [ "$(printf '%s\n' "$RUST_MIN" "$RUST_FOUND" | sort -V | head -n 1)" = "$RUST_MIN" ]
+}
+
+# Makes cargo and rustc >= RUST_MIN and a C compiler available, or says what to do.
+require_rust() {
+    local curl=
+    have curl || curl="apt install -y curl ca-certificates
+    "
+    have_rust || die "Rust $RUST_MIN or newer is needed, found: ${RUST_FOUND:-none}. Debian's own is older; run
+    ${curl}curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy
 (see https://rustup.rs), open a new shell and start this again."
-    fi
     have cc || ensure_packages cc:gcc cc:libc6-dev || die "a C compiler is needed (SQLite is built in)"
 }
 

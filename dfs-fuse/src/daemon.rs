@@ -8,9 +8,10 @@ use crate::cli::MountArgs;
 use crate::daemonize::{self, Reporter, Side};
 use crate::driver::Driver;
 use crate::exit::{Failure, Result};
+use crate::holder::Holder;
 use crate::notifier::{Device, Notifier};
 use crate::place::Place;
-use crate::registry::{CacheLock, Daemon, TAKE_OVER};
+use crate::registry::{CacheLock, TAKE_OVER};
 use crate::{logs, mounting, place, reach, signals};
 use dfs_client::config::Config;
 use dfs_client::vfs::Vfs;
@@ -65,9 +66,13 @@ fn serve(
         false => logs::to_file(&options.log, &place.log_file)?,
     }
     signals::block()?;
-    let read_only = options.read_only;
-    let daemon = Daemon { pid: std::process::id(), source: source.to_owned(), read_only };
-    if let Err(error) = lock.announce(&daemon, &mountpoint) {
+    let mut holder = Holder {
+        pid: std::process::id(),
+        source: source.to_owned(),
+        read_only: options.read_only,
+        mountpoint: None,
+    };
+    if let Err(error) = lock.announce(&holder).and_then(|()| lock.record(&mountpoint)) {
         tracing::warn!(%error, "umount will not wait for this mount");
     }
     let runtime = start_runtime().map_err(|e| Failure::system(format!("cannot start: {e}")))?;
@@ -79,6 +84,8 @@ fn serve(
 
     let session = start_session(args, &mountpoint, &ending).inspect_err(|_| ending.finish())?;
     mounting::raise_read_ahead(&mountpoint);
+    holder.mountpoint = Some(mountpoint.clone());
+    announce(&mut lock, &holder);
     let for_signals = ending.clone();
     signals::watch(mountpoint.clone(), move || for_signals.finish())
         .map_err(|e| Failure::system(format!("cannot start a thread: {e}")))?;
@@ -89,6 +96,8 @@ fn serve(
     }
 
     let ended = session.run();
+    holder.mountpoint = None;
+    announce(&mut lock, &holder);
     if ended.is_err() {
         // A loop that failed leaves its mount behind.
         let _ = mounting::detach(&mountpoint);
@@ -96,6 +105,14 @@ fn serve(
     ending.finish();
     drop(lock);
     ended.map_err(|e| Failure::system(format!("the kernel connection failed: {e}")))
+}
+
+/// Says in the lock file what became of the holder. Without it the next mount of this cache waits in
+/// vain, or does not wait.
+fn announce(lock: &mut CacheLock, holder: &Holder) {
+    if let Err(error) = lock.announce(holder) {
+        tracing::warn!(%error, "the lock file of the cache cannot be written");
+    }
 }
 
 /// A thread that drives the client's tasks for the rest of the process.
@@ -136,12 +153,9 @@ fn start_session(args: &MountArgs, mountpoint: &Path, ending: &Ending) -> Result
         Ok(session)
     };
     start().map_err(|e: std::io::Error| {
-        let hint = if e.kind() == std::io::ErrorKind::NotFound {
-            " (is the kernel module fuse loaded, and fusermount3 installed?)"
-        } else {
-            ""
-        };
-        Failure::mount(format!("cannot mount on {}: {e}{hint}", mountpoint.display()))
+        let (place, hint) = (mountpoint.display(), mounting::hint(&e));
+        // What fusermount3 says comes with a newline.
+        Failure::mount(format!("cannot mount on {place}: {}{hint}", e.to_string().trim_end()))
     })
 }
 

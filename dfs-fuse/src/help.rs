@@ -29,7 +29,8 @@ Cache:
 
 Access:
   ro, rw                 mount read-only or for reading and writing (default: rw)
-  allow_other            let other users in (default for root)
+  allow_other            let other users in (default for root; users need user_allow_other
+                         in /etc/fuse.conf)
   noallow_other          do not (default for other users)
   dev, suid, exec        as in mount(8) (default for root; users get nodev,nosuid)
 

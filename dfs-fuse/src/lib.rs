@@ -1,7 +1,8 @@
 //! The mount: translates kernel requests into calls of [`dfs_client::vfs::Vfs`] and answers them.
 //!
 //! Nothing about files is decided here. What this crate owns: the command line of `dfs-fuse` and of
-//! the mount(8) and umount(8) helpers ([`cli`]), becoming a daemon ([`daemonize`], [`daemon`]), the
+//! the mount(8) and umount(8) helpers ([`cli`]), becoming a daemon ([`daemonize`], [`daemon`]), whose
+//! cache is whose ([`registry`], [`holder`]), the
 //! translation ([`driver`], [`attr`]), telling the kernel what to forget ([`notifier`]) and ending
 //! requests whose caller got a signal ([`waitlist`]).
 
@@ -14,6 +15,7 @@ pub mod driver;
 pub mod exit;
 pub mod fstab;
 pub mod help;
+pub mod holder;
 pub mod logs;
 pub mod mountinfo;
 pub mod mounting;

@@ -1,4 +1,4 @@
-//! The table of mounts of this process (proc(5), `/proc/PID/mountinfo`).
+//! The table of mounts of a process (proc(5), `/proc/PID/mountinfo`).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -25,7 +25,12 @@ pub struct Mounted {
 /// The mount on top at `mountpoint`, which must be canonical. `None` if nothing is mounted there or
 /// the table cannot be read.
 pub fn find(mountpoint: &Path) -> Option<Mounted> {
-    let table = std::fs::read("/proc/self/mountinfo").ok()?;
+    find_of("self", mountpoint)
+}
+
+/// As [`find`], in the table of another process, which may live in other namespaces.
+pub fn find_of(process: &str, mountpoint: &Path) -> Option<Mounted> {
+    let table = std::fs::read(format!("/proc/{process}/mountinfo")).ok()?;
     find_in(&table, mountpoint)
 }
 

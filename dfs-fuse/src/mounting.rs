@@ -65,6 +65,19 @@ pub fn refuse_twice(source: &str, mountpoint: &Path) -> Result<()> {
     }
 }
 
+/// What to do about a mount that failed, to follow the error; empty if the error says it.
+pub fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            " (is the kernel module fuse loaded, and fusermount3 installed?)"
+        }
+        std::io::ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => {
+            " (users need fusermount3, and the right to open /dev/fuse: as root, chmod 666 /dev/fuse)"
+        }
+        _ => "",
+    }
+}
+
 /// Ends a mount that nobody uses.
 pub fn unmount(mountpoint: &Path) -> std::io::Result<()> {
     end(mountpoint, MntFlags::empty(), "-u")

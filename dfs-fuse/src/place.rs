@@ -32,7 +32,8 @@ pub fn choose(args: &MountArgs, mountpoint: &Path) -> Result<Place> {
     let fail = |e: &dyn std::fmt::Display| {
         Failure::system(format!("cannot use cache folder {}: {e}", cache.display()))
     };
-    make_private(&cache).map_err(|e| fail(&e))?;
+    let hint = if options.cache.is_none() { ": choose one with cache=DIR" } else { "" };
+    make_private(&cache).map_err(|e| fail(&format!("{e}{hint}")))?;
     if cache.canonicalize().map_err(|e| fail(&e))?.starts_with(mountpoint) {
         return Err(fail(&"it lies below the mount point"));
     }

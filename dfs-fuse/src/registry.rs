@@ -2,9 +2,10 @@
 //! has it, and a record that leads from the mount point to that folder.
 
 use crate::exit::{Failure, Result};
-use crate::place;
+use crate::holder::Holder;
+use crate::{holder, place};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,17 +17,6 @@ pub const TAKE_OVER: Duration = Duration::from_secs(10);
 /// How often a lock that another process holds is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// What a daemon says about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Daemon {
-    /// Its process.
-    pub pid: u32,
-    /// The source, as written.
-    pub source: String,
-    /// It was started read-only.
-    pub read_only: bool,
-}
-
 /// The lock on a cache, held as long as this lives and the process does.
 pub struct CacheLock {
     file: File,
@@ -35,7 +25,8 @@ pub struct CacheLock {
 }
 
 impl CacheLock {
-    /// Locks a cache; waits up to `wait` for another daemon to end.
+    /// Locks a cache; waits up to `wait` for a daemon that is about to end. One that serves a mount
+    /// is no reason to wait.
     pub fn take(cache: &Path, wait: Duration) -> Result<CacheLock> {
         let path = cache.join(LOCK);
         let fail = |e: std::io::Error| {
@@ -44,23 +35,27 @@ impl CacheLock {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(fail)?;
-        if !lock_within(&file, wait).map_err(fail)? {
-            let holder = parse(&mut file).pid;
-            return Err(Failure::mount(format!(
-                "cache folder {} is in use by process {holder}",
-                cache.display()
-            )));
+        let deadline = Instant::now() + wait;
+        while !lock_within(&file, Duration::ZERO).map_err(fail)? {
+            let holder = holder::read(&mut file);
+            let serving = holder.is_serving();
+            if serving || Instant::now() >= deadline {
+                return Err(Failure::mount(in_use(cache, &holder, serving)));
+            }
+            std::thread::sleep(AGAIN);
         }
         Ok(CacheLock { file, cache: cache.to_owned(), record: None })
     }
 
-    /// Says who has the lock, and leaves the record of the mount point.
-    pub fn announce(&mut self, daemon: &Daemon, mountpoint: &Path) -> std::io::Result<()> {
-        let access = if daemon.read_only { "ro" } else { "rw" };
-        let text = format!("pid={}\nsource={}\naccess={access}\n", daemon.pid, daemon.source);
+    /// Says who has the lock.
+    pub fn announce(&mut self, holder: &Holder) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(text.as_bytes())?;
+        self.file.write_all(&holder.to_bytes())
+    }
+
+    /// Leaves the record that leads from the mount point to this cache.
+    pub fn record(&mut self, mountpoint: &Path) -> std::io::Result<()> {
         let record = place::record(mountpoint);
         if let Some(folder) = record.parent() {
             place::make_private(folder)?;
@@ -69,6 +64,22 @@ impl CacheLock {
         std::fs::write(&record, self.cache.as_os_str().as_bytes())?;
         self.record = Some(record);
         Ok(())
+    }
+}
+
+/// The one line about a cache that somebody else has.
+fn in_use(cache: &Path, holder: &Holder, serving: bool) -> String {
+    let (cache, pid) = (cache.display(), holder.pid);
+    match &holder.mountpoint {
+        Some(mountpoint) if serving => format!(
+            "cache folder {cache} is in use by the mount on {} (process {pid}): give this mount \
+             another one with cache=DIR",
+            mountpoint.display()
+        ),
+        _ => format!(
+            "cache folder {cache} is still in use by process {pid}, which starts or saves its last \
+             changes: try again later"
+        ),
     }
 }
 
@@ -84,7 +95,7 @@ impl Drop for CacheLock {
 /// A daemon seen from outside.
 pub struct Found {
     /// What it says about itself.
-    pub daemon: Daemon,
+    pub holder: Holder,
     lock: File,
 }
 
@@ -112,7 +123,7 @@ fn follow(record: &Path) -> Option<Found> {
     if lock_within(&lock, Duration::ZERO).unwrap_or(true) {
         return None;
     }
-    Some(Found { daemon: parse(&mut lock), lock })
+    Some(Found { holder: holder::read(&mut lock), lock })
 }
 
 impl Found {
@@ -135,24 +146,6 @@ fn lock_within(file: &File, wait: Duration) -> std::io::Result<bool> {
     }
 }
 
-fn parse(file: &mut File) -> Daemon {
-    let mut text = String::new();
-    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
-    let mut daemon = Daemon::default();
-    if read.is_err() {
-        return daemon;
-    }
-    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        match key {
-            "pid" => daemon.pid = value.parse().unwrap_or_default(),
-            "source" => daemon.source = value.to_owned(),
-            "access" => daemon.read_only = value == "ro",
-            _ => {}
-        }
-    }
-    daemon
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,19 +156,38 @@ mod tests {
         let mountpoint = folder.path().join("mnt");
         assert!(find(&mountpoint).is_none());
         let mut lock = CacheLock::take(folder.path(), Duration::ZERO).unwrap();
-        let daemon = Daemon { pid: 77, source: "h:1/a=b".to_owned(), read_only: true };
-        lock.announce(&daemon, &mountpoint).unwrap();
+        let holder = Holder { pid: 77, source: "h:1/a=b".to_owned(), ..Holder::default() };
+        lock.announce(&holder).unwrap();
+        lock.record(&mountpoint).unwrap();
 
         let busy = CacheLock::take(folder.path(), Duration::ZERO).err().unwrap();
         assert_eq!(busy.status, crate::exit::MOUNT);
-        assert!(busy.message.ends_with("in use by process 77"), "{busy}");
+        assert!(busy.message.contains("still in use by process 77"), "{busy}");
         let found = find(&mountpoint).unwrap();
-        assert_eq!(found.daemon, daemon);
+        assert_eq!(found.holder, holder);
         assert!(!found.wait(Duration::ZERO));
 
         drop(lock);
         assert!(found.wait(Duration::ZERO));
         assert!(find(&mountpoint).is_none());
+    }
+
+    #[test]
+    fn cache_of_a_live_mount_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lock = CacheLock::take(folder.path(), Duration::ZERO).unwrap();
+        let pid = std::process::id();
+        // The mount table shows no dfs there, so this one is as good as unmounted.
+        let mountpoint = Some(folder.path().to_owned());
+        lock.announce(&Holder { pid, mountpoint, ..Holder::default() }).unwrap();
+        let began = Instant::now();
+        let wait = Duration::from_millis(100);
+        let busy = CacheLock::take(folder.path(), wait).err().unwrap();
+        assert!(began.elapsed() >= wait && busy.message.contains("try again"), "{busy}");
+
+        let serving = Holder { pid, mountpoint: Some("/mnt".into()), ..Holder::default() };
+        let text = in_use(Path::new("/c"), &serving, true);
+        assert!(text.starts_with("cache folder /c is in use by the mount on /mnt (process "));
     }
 
     #[test]

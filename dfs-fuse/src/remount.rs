@@ -23,7 +23,7 @@ pub fn run(args: &MountArgs) -> Result<()> {
     if mountinfo::find(&mountpoint).is_none_or(|m| m.fstype != mountinfo::FSTYPE) {
         return Err(Failure::mount(format!("no dfs is mounted on {place}")));
     }
-    let started_read_only = registry::find(&mountpoint).is_some_and(|found| found.daemon.read_only);
+    let started_read_only = registry::find(&mountpoint).is_some_and(|found| found.holder.read_only);
     if !args.options.read_only && started_read_only {
         return Err(Failure::mount(format!(
             "{place} was mounted read-only: unmount it and mount it for writing"

@@ -4,7 +4,7 @@
 use crate::cli::UnmountArgs;
 use crate::exit::{Failure, Result};
 use crate::registry::{self, Found};
-use crate::{mounting, remount};
+use crate::{mountinfo, mounting, remount};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use std::path::Path;
@@ -43,6 +43,10 @@ pub fn run(args: &UnmountArgs) -> Result<()> {
 }
 
 fn end_as_user(mountpoint: &Path, lazy: bool) -> Result<()> {
+    // The helper of users does not say why it fails.
+    if mountinfo::find(mountpoint).is_none() {
+        return Err(failed(mountpoint, Errno::EINVAL));
+    }
     let end = if lazy { mounting::detach } else { mounting::unmount };
     end(mountpoint).map_err(|e| {
         let errno = e.raw_os_error().map_or(Errno::EPERM, Errno::from_raw);
@@ -60,7 +64,7 @@ fn failed(mountpoint: &Path, error: Errno) -> Failure {
 }
 
 fn wait(found: &Found, mountpoint: &Path) -> Result<()> {
-    let (pid, place) = (found.daemon.pid, mountpoint.display());
+    let (pid, place) = (found.holder.pid, mountpoint.display());
     if found.wait(PATIENCE) {
         return Ok(());
     }

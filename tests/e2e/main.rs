@@ -8,6 +8,7 @@ mod edges;
 mod exercise;
 mod garbage;
 mod gone;
+mod install;
 mod kills;
 mod leases;
 mod names;

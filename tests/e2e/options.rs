@@ -1,7 +1,11 @@
 //! The mount command: what it accepts and refuses, and what a mount can be changed to.
 
-use dfs_tests::{fusectl, programs, shell, sys, wait, world};
+use dfs_tests::process::Process;
+use dfs_tests::{fusectl, programs, shell, sys, world};
 use nix::libc;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -50,18 +54,64 @@ fn options_server_that_is_not_there_is_said_in_five_seconds() {
 }
 
 #[test]
-fn options_second_daemon_on_one_cache_is_refused() {
-    world::run(LIMIT, |w| {
+fn options_cache_of_a_live_mount_is_refused_at_once() {
+    world::run_alone(LIMIT, |w| {
         let server = w.server();
         let a = w.mount(&server, "a");
-        let (b, output) = w.mount_builder(&server, "b").cache(a.cache()).attempt();
-        assert!(!output.status.success(), "two daemons on one cache");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
-        assert!(text.contains("cache"), "{text}");
-        assert!(fusectl::mounted(b.path()).is_none());
+        let refused = |why: &str| {
+            let began = Instant::now();
+            let (b, output) = w.mount_builder(&server, "b").cache(a.cache()).attempt();
+            let took = began.elapsed();
+            assert_eq!(output.status.code(), Some(32), "{why}: {}", shell::describe(&output));
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+            assert!(text.contains(&format!("the mount on {}", a.path().display())), "{text}");
+            assert!(text.contains("cache=DIR"), "{text}");
+            assert!(took < Duration::from_secs(2), "{why}: said so after {took:?}");
+            assert!(fusectl::mounted(b.path()).is_none());
+        };
+        refused("serving");
+        a.daemon().stop();
+        refused("stopped");
+        a.daemon().resume();
         std::fs::write(a.at("f"), b"x").unwrap();
-        w.say("refused, the first goes on");
+        w.say("refused at once, the first goes on");
+    });
+}
+
+#[test]
+fn options_cache_is_taken_over_from_a_daemon_that_ends() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let (one, two) = (w.folder("one"), w.folder("two"));
+        let cache = w.dir().join("cache");
+        w.left().mount(&one);
+        w.left().mount(&two);
+        let fuse = programs::ours("dfs-fuse");
+        let mount = |at: &Path| {
+            let mut command = Command::new(&fuse);
+            command.arg(server.source()).arg(at).arg("-o");
+            command.arg(format!("cache={},cache_size=1g", cache.display()));
+            let output = shell::output_within(Duration::from_secs(60), command);
+            assert!(output.status.success(), "{}", shell::describe(&output));
+            let daemon = Process::find("dfs-fuse", at).expect("a daemon");
+            w.left().process(daemon);
+            daemon
+        };
+        let mut daemon = mount(&one);
+        for round in 0..10 {
+            let (from, to) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+            std::fs::write(from.join("f"), format!("round {round}")).unwrap();
+            // No helper waits for the daemon, and nobody for the end of a killed one.
+            match round % 4 {
+                0 | 1 => umount2(from, MntFlags::empty()).unwrap(),
+                _ => daemon.signal(Signal::SIGKILL),
+            }
+            daemon = mount(to);
+            assert_eq!(std::fs::read_to_string(to.join("f")).unwrap(), format!("round {round}"));
+            fusectl::detach(from);
+        }
+        w.say("10 take-overs");
     });
 }
 
@@ -158,32 +208,5 @@ fn options_unix_socket_and_subtree_can_be_mounted() {
         std::fs::write(c.at("f"), b"y").unwrap();
         assert_eq!(std::fs::read(a.at("deep/er/f")).unwrap(), b"y");
         w.say("a Unix socket and two subtrees");
-    });
-}
-
-#[test]
-fn options_mount_helper_works_where_it_is_installed() {
-    world::run(LIMIT, |w| {
-        if programs::system("mount.fuse.dfs").is_none() {
-            w.say("SKIPPED: mount.fuse.dfs is not installed (scripts/install)");
-            return;
-        }
-        let server = w.server();
-        let a = w.mount(&server, "a");
-        std::fs::write(a.at("f"), b"x").unwrap();
-        let point = w.folder("by-mount");
-        w.left().mount(&point);
-        let text = format!(
-            "mount -t fuse.dfs {} {} -o cache={}\ncat {}/f\numount {}",
-            server.source(),
-            point.display(),
-            w.dir().join("cache-by-mount").display(),
-            point.display(),
-            point.display()
-        );
-        let printed = shell::script(Duration::from_secs(60), w.dir(), &text);
-        assert_eq!(printed, "x");
-        wait::until_true(Duration::from_secs(20), "unmount", || fusectl::mounted(&point).is_none());
-        w.say("mount -t fuse.dfs and umount");
     });
 }

@@ -11,10 +11,7 @@ const STEP: Duration = Duration::from_secs(400);
 #[test]
 fn work_git_clone_and_fsck() {
     world::run(LIMIT, |w| {
-        if programs::system("git").is_none() {
-            w.say("SKIPPED: git is not installed");
-            return;
-        }
+        programs::need("git");
         let (_server, a, b) = w.two_mounts();
         let repository = source_repository(w.dir());
         let clone = format!("git clone -q --no-local '{}' clone", repository.display());
@@ -119,10 +116,7 @@ fn work_tar_and_diff() {
 #[test]
 fn work_sqlite_in_rollback_mode() {
     world::run(LIMIT, |w| {
-        if programs::system("sqlite3").is_none() {
-            w.say("SKIPPED: sqlite3 is not installed");
-            return;
-        }
+        programs::need("sqlite3");
         let (_server, a, b) = w.two_mounts();
         let create = "sqlite3 db 'pragma journal_mode=delete; create table t(who, n);'";
         shell::script(STEP, a.path(), create);
@@ -218,10 +212,7 @@ fn work_editors_save() {
 #[test]
 fn work_vim_saves() {
     world::run(LIMIT, |w| {
-        if programs::system("vim").is_none() {
-            w.say("SKIPPED: vim is not installed");
-            return;
-        }
+        programs::need("vim");
         let (_server, a, b) = w.two_mounts();
         std::fs::write(a.at("f"), "one\n").unwrap();
         for (style, mount, other) in [("no", &a, &b), ("yes", &b, &a), ("auto", &a, &b)] {

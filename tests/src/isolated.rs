@@ -26,9 +26,26 @@ pub(crate) fn name_of_caller() -> String {
     }
 }
 
+/// What a test shares with the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mounts {
+    /// The mount table.
+    Shared,
+    /// Nothing that it mounts, as in unshare(1) `--mount`.
+    Private,
+}
+
 /// Runs one test of this program in a process of its own; panics unless it ends well within `limit`.
-pub(crate) fn run(name: &str, limit: Duration) {
-    let mut command = Command::new(std::env::current_exe().expect("no path of this program"));
+pub(crate) fn run(name: &str, mounts: Mounts, limit: Duration) {
+    let program = std::env::current_exe().expect("no path of this program");
+    let mut command = match mounts {
+        Mounts::Shared => Command::new(program),
+        Mounts::Private => {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "--"]).arg(program);
+            command
+        }
+    };
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = Running::start(command).end_within(limit);

@@ -6,6 +6,7 @@
 //! here ends a process it has not started.
 
 pub mod budget;
+pub mod cover;
 pub mod fusectl;
 mod isolated;
 pub mod load;

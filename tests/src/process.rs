@@ -20,22 +20,31 @@ impl Process {
         Some(Process { pid, started: stat(pid)?.started })
     }
 
-    /// The one process whose program is called `program` and that has `argument` on its command
-    /// line. Panics if there are several.
+    /// The one process whose program file is called `program`, by whatever name it was started, and
+    /// that has `argument` on its command line. Panics if there are several.
     pub fn find(program: &str, argument: &Path) -> Option<Process> {
+        let mut found = Process::find_all(program, argument);
+        assert!(found.len() < 2, "several {program} {}: {found:?}", argument.display());
+        found.pop()
+    }
+
+    /// As [`Process::find`], all of them.
+    pub fn find_all(program: &str, argument: &Path) -> Vec<Process> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("no /proc").flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
             let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
             let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-            let is_program = words[0].ends_with(program.as_bytes());
+            let exe = std::fs::read_link(entry.path().join("exe")).unwrap_or_default();
+            let is_program = exe.file_name().is_some_and(|name| {
+                name.to_string_lossy().trim_end_matches(" (deleted)") == program
+            });
             let wanted = argument.as_os_str().as_encoded_bytes();
             if is_program && words[1..].contains(&wanted) {
                 found.extend(Process::running(pid));
             }
         }
-        assert!(found.len() < 2, "several {program} {}: {found:?}", argument.display());
-        found.pop()
+        found
     }
 
     /// Its number.

@@ -27,12 +27,11 @@ fn beside_the_test() -> PathBuf {
     }
 }
 
-/// The path of a program of the system, if it is installed.
-pub fn system(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+/// Fails if a program of the system is missing: scripts/test installs what the tests need.
+pub fn need(name: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    assert!(found, "{name} is not installed: apt install {name}, or run scripts/test as root");
 }
 
 /// The folder of this workspace's sources.

@@ -1,6 +1,7 @@
 //! One test's surroundings: its folder, its seed, the processes and mounts it started, and the
 //! watchdog that breaks them when the test hangs.
 
+use crate::isolated::Mounts;
 use crate::logs::{say, show_tail};
 use crate::mount::{Mount, MountBuilder};
 use crate::process::Process;
@@ -74,21 +75,35 @@ impl Left {
 
 /// Runs a test body in a world of its own, beside a few others, for at most `limit`.
 pub fn run(limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
-    run_in(Slot::take, limit, body);
+    run_in(Slot::take, Mounts::Shared, limit, body);
 }
 
 /// As [`run`], alone on this machine: for tests that measure times.
 pub fn run_alone(limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
-    run_in(Slot::take_all, limit, body);
+    run_in(Slot::take_all, Mounts::Shared, limit, body);
 }
 
-fn run_in(slot: fn() -> Slot, limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
+/// As [`run`], with a mount table of its own: for tests that write to folders of the system, which
+/// they hide below a [`Cover`](crate::cover::Cover).
+pub fn run_apart(limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
+    run_in(Slot::take, Mounts::Private, limit, |world| {
+        fusectl::leave_others();
+        body(world);
+    });
+}
+
+fn run_in(
+    slot: fn() -> Slot,
+    mounts: Mounts,
+    limit: Duration,
+    body: impl FnOnce(&World) + Send + 'static,
+) {
     if let Some(name) = isolated::name() {
         return run_here(&name, limit, body);
     }
     let name = isolated::name_of_caller();
     let _slot = slot();
-    isolated::run(&name, limit + LAST_CHANCE * 2);
+    isolated::run(&name, mounts, limit + LAST_CHANCE * 2);
 }
 
 fn run_here(name: &str, limit: Duration, body: impl FnOnce(&World) + Send + 'static) {
