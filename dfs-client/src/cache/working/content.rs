@@ -85,6 +85,32 @@ impl WorkingFile {
         Ok(ReadOutcome::Bytes(buf.len()))
     }
 
+    /// Lays what is not committed over `base`, the bytes of `range` of version `ver`, and cuts or
+    /// grows it to what of `range` lies in the file. False: the file has another version by now.
+    pub fn overlay(&self, ver: u64, range: Range, base: &mut Vec<u8>) -> Result<bool> {
+        let state = self.lock();
+        if ver != state.map.base_ver {
+            return Ok(false);
+        }
+        let want = range.intersect(state.map.extent());
+        base.resize(want.len() as usize, 0);
+        let place =
+            |part: Range| (part.start - want.start) as usize..(part.end - want.start) as usize;
+        let behind = want.intersect(Range::new(state.map.min_size, u64::MAX));
+        if !behind.is_empty() {
+            base[place(behind)].fill(0);
+        }
+        let mut bytes = Vec::new();
+        for part in state.map.dirty.within(want) {
+            read_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+            base[place(part)].copy_from_slice(&bytes);
+        }
+        if !want.is_empty() {
+            state.clear_holes(want, base);
+        }
+        Ok(true)
+    }
+
     /// Writes `data` at `off`; a gap behind the old end reads as zeros.
     ///
     /// Errors: `FileTooBig`; `NoSpace` and others of the cache's file system: what was unsaved

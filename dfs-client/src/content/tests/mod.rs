@@ -1,6 +1,7 @@
 mod bytes;
 mod fake;
 mod rig;
+mod room;
 
 use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;

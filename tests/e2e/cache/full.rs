@@ -1,0 +1,161 @@
+//! Full disks: below the cache of a client, and below the data of the server.
+
+use super::MIB;
+use dfs_tests::mount::Mount;
+use dfs_tests::{fusectl, sys, tree, wait, world};
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(600);
+/// Bytes of each file of the tests with a full cache disk.
+const EACH: usize = 3_000_000;
+
+/// A small disk of its own: a tmpfs cleared with the test.
+fn small_disk(w: &world::World, name: &str, mib: u64) -> PathBuf {
+    let path = w.folder(name).canonicalize().unwrap();
+    w.left().mount(&path);
+    let size = format!("size={mib}m");
+    mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
+    assert!(fusectl::mounted(&path).is_some());
+    path
+}
+
+fn free(disk: &Path) -> u64 {
+    let stat = nix::sys::statvfs::statvfs(disk).unwrap();
+    stat.blocks_available() * stat.fragment_size()
+}
+
+/// Fills a disk but for `left` bytes, appending to what filled it before.
+fn fill(disk: &Path, left: u64) -> PathBuf {
+    let filler = disk.join("filler");
+    let mut file = File::options().append(true).create(true).open(&filler).unwrap();
+    loop {
+        let room = free(disk).saturating_sub(left).min(MIB);
+        match file.write_all(&vec![1; room as usize]) {
+            Ok(()) if room > 0 => {}
+            Err(error) if error.kind() != ErrorKind::StorageFull => panic!("{error}"),
+            _ => return filler,
+        }
+    }
+}
+
+fn write(mount: &Mount, name: &str, ver: u64) -> std::io::Result<()> {
+    std::fs::write(mount.at(name), tree::version_bytes(ver, EACH))
+}
+
+fn check(mount: &Mount, name: &str, ver: u64) {
+    let read = std::fs::read(mount.at(name)).unwrap();
+    assert_eq!((tree::version_of(&read), read.len()), (Ok(ver), EACH), "{name}");
+}
+
+/// The disk is full to the last block, most of it with clean content and some other program's file.
+#[test]
+fn cache_disk_that_is_full_makes_room_from_clean_content() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let disk = small_disk(w, "cache-disk", 96);
+        let a =
+            w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
+        let b = w.mount(&server, "b");
+        for file in 0..4 {
+            write(&a, &format!("old{file}"), file).unwrap();
+        }
+        for file in 0..3 {
+            write(&b, &format!("far{file}"), 50 + file).unwrap();
+        }
+        let filler = fill(&disk, 0);
+        assert!(free(&disk) < 64 * 1024, "{} bytes are free", free(&disk));
+        for file in 0..10 {
+            write(&a, &format!("new{file}"), 10 + file).unwrap();
+            check(&b, &format!("new{file}"), 10 + file);
+        }
+        // What had to go comes again, and what was never here comes too.
+        (0..4).for_each(|file| check(&a, &format!("old{file}"), file));
+        (0..3).for_each(|file| check(&a, &format!("far{file}"), 50 + file));
+        (0..10).for_each(|file| check(&a, &format!("new{file}"), 10 + file));
+        // One file larger than all the clean content: committed as it goes.
+        let big = File::create(a.at("big")).unwrap();
+        for part in 0..40 {
+            big.write_all_at(&tree::version_bytes(part, MIB as usize), part * MIB).unwrap();
+        }
+        big.sync_all().unwrap();
+        let mut read = Vec::new();
+        File::open(b.at("big")).unwrap().read_to_end(&mut read).unwrap();
+        for (part, bytes) in read.chunks(MIB as usize).enumerate() {
+            assert_eq!(tree::version_of(bytes), Ok(part as u64));
+        }
+        std::fs::remove_file(filler).unwrap();
+        w.say(
+            "10 files and one of 40 MiB written, 17 read on a full cache disk, 0 refused, 0 torn",
+        );
+    });
+}
+
+/// Nothing can make way: every clean byte went before the other program took the rest.
+#[test]
+fn cache_disk_without_any_room_serves_reads_and_refuses_writes_honestly() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let disk = small_disk(w, "cache-disk", 96);
+        let a =
+            w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
+        let b = w.mount(&server, "b");
+        for file in 0..3 {
+            write(&a, &format!("old{file}"), file).unwrap();
+            write(&b, &format!("far{file}"), 50 + file).unwrap();
+        }
+        let filler = fill(&disk, 0);
+        let refused = wait::until(Duration::from_secs(60), "a write to be refused", || {
+            fill(&disk, 0);
+            write(&a, "refused", 99).err()
+        });
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC), "{refused}");
+        fill(&disk, 0);
+        (0..3).for_each(|file| check(&a, &format!("old{file}"), file));
+        (0..3).for_each(|file| check(&a, &format!("far{file}"), 50 + file));
+        std::fs::remove_file(filler).unwrap();
+        write(&a, "after", 1).unwrap();
+        check(&b, "after", 1);
+        (0..3).for_each(|file| check(&a, &format!("old{file}"), file));
+        w.say(
+            "a cache disk without a free block: 6 files read, a write refused with ENOSPC, 0 lost",
+        );
+    });
+}
+
+#[test]
+fn server_disk_that_is_full_refuses_writers_and_serves_readers() {
+    world::run(LIMIT, |w| {
+        let disk = small_disk(w, "server-disk", 64);
+        let server = w.server_builder().data(&disk.join("data")).start();
+        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
+        std::fs::write(a.at("old"), tree::version_bytes(1, 2_000_000)).unwrap();
+        let filler = fill(&disk, 4096);
+        let path = a.at("new");
+        let error = wait::within(Duration::from_secs(60), "write to a full server", move || {
+            let written = std::fs::File::create(path).and_then(|file| {
+                file.write_all_at(&tree::version_bytes(2, 20_000_000), 0)?;
+                file.sync_all()
+            });
+            written.unwrap_err()
+        });
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+        assert_eq!(tree::version_of(&std::fs::read(b.at("old")).unwrap()), Ok(1));
+        assert_eq!(sys::look(&b.at("old")).unwrap().numbers[5], 2_000_000);
+        std::fs::remove_file(filler).unwrap();
+        let (path, other) = (a.at("later"), b.at("later"));
+        wait::within(Duration::from_secs(60), "work with space again", move || {
+            let text = "space is back";
+            wait::until_true(Duration::from_secs(30), "a write to succeed", || {
+                std::fs::write(&path, text).is_ok()
+            });
+            assert_eq!(std::fs::read_to_string(other).unwrap(), text);
+        });
+        w.say("the writer got ENOSPC, readers went on, space back means work goes on");
+    });
+}
