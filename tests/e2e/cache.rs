@@ -2,6 +2,7 @@
 //! (issue 8).
 
 mod full;
+mod many;
 mod rot;
 
 use dfs_tests::mount::Mount;

@@ -5,6 +5,7 @@ use dfs_tests::mount::Mount;
 use dfs_tests::{fusectl, sys, tree, wait, world};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -157,5 +158,68 @@ fn server_disk_that_is_full_refuses_writers_and_serves_readers() {
             assert_eq!(std::fs::read_to_string(other).unwrap(), text);
         });
         w.say("the writer got ENOSPC, readers went on, space back means work goes on");
+    });
+}
+
+/// The disk is full to its last block, so that the log of the metadata cannot grow either.
+#[test]
+fn server_disk_without_any_room_refuses_changes_and_loses_none() {
+    world::run(LIMIT, |w| {
+        let disk = small_disk(w, "server-disk", 64);
+        let server = w.server_builder().data(&disk.join("data")).start();
+        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
+        let mut there: BTreeSet<String> = (0..300).map(|n| format!("d{n}")).collect();
+        there.iter().for_each(|name| std::fs::create_dir(a.at(name)).unwrap());
+        write(&a, "old", 1).unwrap();
+        // A clean start begins with an empty log: what is written next needs room.
+        assert!(server.stop().success());
+        server.start();
+        std::fs::create_dir(a.at("after the start")).unwrap();
+        there.extend(["old".to_owned(), "after the start".to_owned()]);
+        let filler = fill(&disk, 0);
+        let folder = a.at("new");
+        let refused = wait::within(Duration::from_secs(60), "mkdir on a full server", move || {
+            std::fs::create_dir(folder).unwrap_err()
+        });
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC), "{refused}");
+        // What frees room may be tried, and its answer is true.
+        let mut full = 0;
+        for name in there.clone() {
+            if full >= 5 || !name.starts_with('d') {
+                continue;
+            }
+            fill(&disk, 0);
+            match std::fs::remove_dir(a.at(&name)) {
+                Ok(()) => drop(there.remove(&name)),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+                    full += 1;
+                }
+            }
+        }
+        assert!(full > 0, "the log was never refused room");
+        let want: Vec<String> = there.iter().cloned().collect();
+        assert_eq!(sys::names(b.path()).unwrap(), want, "readers go on");
+        check(&b, "old", 1);
+        std::fs::remove_file(filler).unwrap();
+        let folder = a.at("later");
+        wait::within(Duration::from_secs(60), "work with space again", move || {
+            wait::until_true(Duration::from_secs(30), "a folder to be made", || {
+                std::fs::create_dir(&folder).is_ok()
+            });
+        });
+        there.insert("later".to_owned());
+        let want: Vec<String> = there.into_iter().collect();
+        assert_eq!(sys::names(b.path()).unwrap(), want);
+        server.kill_and_restart();
+        let fresh = w.mount(&server, "c");
+        for mount in [&a, &b, &fresh] {
+            assert_eq!(sys::names(mount.path()).unwrap(), want);
+            check(mount, "old", 1);
+        }
+        w.say(format!(
+            "a server disk without a free block: {full} removals refused, {} names kept",
+            want.len()
+        ));
     });
 }

@@ -124,11 +124,12 @@ impl WorkingFile {
             return Err(FsError::from(Code::FileTooBig));
         }
         let mut state = self.lock();
-        state.verify_cut(range)?;
+        let kept = state.verify_cut(range)?;
         let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
         if known {
             state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
         } else {
+            self.record_all(&mut state, kept)?;
             self.record(&mut state, Record::Write(range, crc32c::crc32c(data)))?;
         }
         if let Err(e) = state.file.write_all_at(data, off) {
@@ -166,7 +167,8 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         if !range.is_empty() {
-            state.verify_cut(range)?;
+            let kept = state.verify_cut(range)?;
+            self.record_all(&mut state, kept)?;
             self.record(&mut state, Record::Zero(range))?;
             if let Err(e) = disk::punch(&state.file, range) {
                 let e = state.err("punch", &e);
@@ -206,11 +208,13 @@ impl WorkingFile {
         if size > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
+        let cut = state.verify_cut(Range::new(size, state.map.size))?;
         // The piece that the new end cuts keeps a checksum of what is left.
         let mut kept = None;
         for piece in state.map.sums.partly(Range::new(size, u64::MAX)) {
             kept = state.verify(piece)?.map(|bytes| (piece.start, bytes));
         }
+        self.record_all(state, cut)?;
         self.record(state, Record::Resize(size))?;
         if let Err(e) = state.file.set_len(size) {
             let e = state.err("set the size of", &e);
