@@ -30,7 +30,7 @@ const RECORD: usize = 1 + 8 + 8 + 4 + 4;
 pub struct Owner {
     /// Fence of the write lease.
     pub fence: Fence,
-    /// Path by which the file was opened, as bytes.
+    /// Path of the file when the lease was given, as far as it was known, as bytes.
     pub path: Vec<u8>,
     /// User who opened it.
     pub uid: u32,
