@@ -247,7 +247,9 @@ impl Metadata {
     pub fn own_name(&self, asked: Asked, mark: &v1::Mark, renamed: Renamed<'_>) {
         let Renamed { dir, name, target, edit } = renamed;
         let (as_of, ino, dir_ver) = (Seq(mark.as_of), dir.ino, dir.dir_ver);
-        self.saw(ino, name, target);
+        if let Some(target) = target {
+            self.saw(ino, name, target);
+        }
         let mut cache = self.cache();
         cache.own_name(asked, as_of, mark.promised_dir, ino, name, target);
         cache.own_listing(as_of, ino, dir_ver, &edit);
