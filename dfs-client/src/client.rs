@@ -221,6 +221,16 @@ impl Client {
         Ok(self.metadata.store_attr(asked, &reply.mark.unwrap_or_default(), attr))
     }
 
+    /// Returns when every change answered so far survives a power loss of the server: at once unless
+    /// it runs `--durability relaxed`. Errors: `Io` if it cannot say so.
+    pub async fn flush(&self) -> Result<()> {
+        self.session.gate().await?;
+        if !self.session.relaxed() {
+            return Ok(());
+        }
+        self.rpc.call(&Credentials::root(), v1::FlushReq::default()).await.map(drop)
+    }
+
     /// Lifetime the kernel may give to something promised now (PROTOCOL 5.2); zero while the lease
     /// is not live.
     pub fn ttl(&self) -> Duration {

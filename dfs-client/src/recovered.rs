@@ -26,7 +26,7 @@ const NAME_TRIES: u32 = 10_000;
 /// Why and from where a file comes into the area.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Path by which it was opened, as bytes.
+    /// Its last known path, as bytes.
     pub path: Vec<u8>,
     /// User who opened it.
     pub uid: u32,

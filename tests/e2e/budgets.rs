@@ -228,3 +228,38 @@ fn budget_cold_listing_costs_one_call_per_thousand_entries() {
         w.say(format!("{entries} entries with attributes, {cost} calls"));
     });
 }
+
+#[test]
+fn budget_listing_is_kept_while_other_directories_change() {
+    world::run(LIMIT, |w| {
+        let (server, a, b) = w.two_mounts();
+        let entries = sizes::listed_entries();
+        std::fs::create_dir(a.at("big")).unwrap();
+        std::fs::create_dir(a.at("other")).unwrap();
+        (0..entries).for_each(|n| drop(std::fs::File::create(a.at(format!("big/{n}"))).unwrap()));
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (folder, done) = (a.at("other"), stop.clone());
+        let busy = dfs_tests::wait::start("changes elsewhere", move || {
+            let mut n = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::create_dir(folder.join(format!("{n}"))).unwrap();
+                n += 1;
+            }
+            n
+        });
+        let list = || assert_eq!(sys::names(&b.at("big")).unwrap().len(), entries);
+        list();
+        let before = budget::calls(&server).get("readdir").copied().unwrap_or(0);
+        list();
+        let asked = budget::calls(&server).get("readdir").copied().unwrap_or(0) - before;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let changes = busy.within(LIMIT);
+        assert_eq!(asked, 0, "the listing was asked for again");
+        // What does change there is seen.
+        std::fs::remove_file(a.at("big/0")).unwrap();
+        assert_eq!(sys::names(&b.at("big")).unwrap().len(), entries - 1);
+        w.say(format!(
+            "{entries} entries listed twice during {changes} changes elsewhere: 1 question"
+        ));
+    });
+}

@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod client;
+mod relaxed;
 
 use acknowledged::Acknowledged;
 use dfs_tests::{sizes, sys, wait, world};

@@ -44,6 +44,31 @@ fn lease_goes_to_the_waiter_at_close() {
     });
 }
 
+/// The lease is kept after a close. Work that begins under it has a guaranteed term of its own,
+/// though the one of the grant is long over.
+#[test]
+fn lease_kept_after_a_close_has_a_guaranteed_term_for_the_next_writer() {
+    world::run_alone(LIMIT, |w| {
+        let (server, a, b) = w.two_mounts();
+        std::fs::write(a.at("f"), b"old").unwrap();
+        let granted = Instant::now();
+        wait::until_true(LIMIT, "the term of the grant to end", || {
+            granted.elapsed() > TERM + Duration::from_millis(1500)
+        });
+        let (first, calls) =
+            dfs_tests::budget::of(&server, || sys::open(&a.at("f"), libc::O_WRONLY).unwrap());
+        assert_eq!(calls.get("acquire"), None, "the lease is here: {calls:?}");
+        first.write_all_at(b"half ", 0).unwrap();
+        let second = open_for_write(&b, "f");
+        second.must_wait(TERM - Duration::from_secs(2));
+        first.write_all_at(b"whole", 5).unwrap();
+        let (second, waited) = second.timed_within(TERM + SLACK);
+        assert_eq!(std::fs::read(b.at("f")).unwrap(), b"half whole");
+        drop((first, second));
+        w.say(format!("1 waiter, served after {waited:.1?}, with the writer's handle still open"));
+    });
+}
+
 #[test]
 fn lease_goes_to_the_waiter_after_the_guaranteed_term() {
     world::run_alone(LIMIT, |w| {

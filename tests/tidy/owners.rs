@@ -17,6 +17,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &[
             "dfs-client/src/cache/mod.rs",
             "dfs-client/src/metadata/cache.rs",
+            "dfs-client/src/metadata/places.rs",
             "dfs-client/src/content/mod.rs",
         ],
     ),

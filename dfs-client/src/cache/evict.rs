@@ -22,40 +22,64 @@ pub struct RoomOutcome {
     pub flush: Vec<Ino>,
 }
 
+/// Room for the files of the cache at one moment, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Space {
+    /// What they take.
+    used: u64,
+    /// What they should take at most, so that the reserve stays free.
+    aim: u64,
+    /// What they can take at most.
+    most: u64,
+}
+
 impl Cache {
     /// Gives up clean content, the least recently used first, until `bytes` more fit below the limit
-    /// and on the cache's file system. Call it before bytes are written or filled, and again when
-    /// that failed with `NoSpace`. Room is not reserved: threads that write at the same time may
-    /// pass the limit by as much as they write.
+    /// and on the cache's file system. Call it before bytes are written or filled. Room is not
+    /// reserved: threads that write at the same time may pass the limit by as much as they write.
+    /// The reserve is used up when nothing is left to give up.
     ///
     /// Errors: those of the cache's file system.
     pub fn make_room(&self, bytes: u64) -> Result<RoomOutcome> {
         let mut flush = Vec::new();
         for _ in 0..ROUNDS {
-            let (used, limit) = self.used_and_limit()?;
-            let target = bytes_to_free(used, bytes, limit);
-            if target == 0 && used.saturating_add(bytes) <= limit {
+            let Space { used, aim, .. } = self.space()?;
+            let target = bytes_to_free(used, bytes, aim);
+            if target == 0 && used.saturating_add(bytes) <= aim {
                 return Ok(RoomOutcome { ok: true, flush });
             }
-            let mut files = self.lock();
-            let plan = cache::plan(files.coldest_first(), |ino| self.parts(&files, ino), target);
+            let plan = self.give_up(target)?;
             flush.clone_from(&plan.flush);
             if plan.drop.is_empty() && plan.punch.is_empty() {
                 break;
             }
-            self.carry_out(&mut files, &plan)?;
         }
-        let (used, limit) = self.used_and_limit()?;
-        Ok(RoomOutcome { ok: used.saturating_add(bytes) <= limit, flush })
+        let Space { used, most, .. } = self.space()?;
+        Ok(RoomOutcome { ok: used.saturating_add(bytes) <= most, flush })
     }
 
-    /// Bytes used and the most that may be, which a full disk makes less.
-    fn used_and_limit(&self) -> Result<(u64, u64)> {
+    /// As [`make_room`](Cache::make_room), after a write was refused with `NoSpace`: gives up
+    /// `bytes` of clean content whatever the file system says it has left.
+    pub fn squeeze(&self, bytes: u64) -> Result<RoomOutcome> {
+        let plan = self.give_up(bytes)?;
+        Ok(RoomOutcome { ok: plan.freed >= bytes, flush: plan.flush })
+    }
+
+    fn give_up(&self, target: u64) -> Result<Plan> {
+        let mut files = self.lock();
+        let plan = cache::plan(files.coldest_first(), |ino| self.parts(&files, ino), target);
+        self.carry_out(&mut files, &plan)?;
+        Ok(plan)
+    }
+
+    fn space(&self) -> Result<Space> {
         let root = self.shared.folder.root();
         let fs = statvfs(root).map_err(|e| disk::io_error("look at", root, &e.into()))?;
-        let free = (fs.blocks_available() * fs.fragment_size()).saturating_sub(DISK_RESERVE);
+        let free = fs.blocks_available() * fs.fragment_size();
         let used = self.shared.used.load(Ordering::Relaxed);
-        Ok((used, self.limit.min(used.saturating_add(free))))
+        let most = self.limit.min(used.saturating_add(free));
+        let aim = self.limit.min(used.saturating_add(free.saturating_sub(DISK_RESERVE)));
+        Ok(Space { used, aim, most })
     }
 
     /// What of a file can be given up.

@@ -30,7 +30,7 @@ const RECORD: usize = 1 + 8 + 8 + 4 + 4;
 pub struct Owner {
     /// Fence of the write lease.
     pub fence: Fence,
-    /// Path by which the file was opened, as bytes.
+    /// Path of the file when the lease was given, as far as it was known, as bytes.
     pub path: Vec<u8>,
     /// User who opened it.
     pub uid: u32,
@@ -70,6 +70,8 @@ pub enum Record {
     Zero(Range),
     /// The record before this one happened.
     Done,
+    /// Clean bytes that the next change leaves beside it without a checksum of the index; theirs.
+    Kept(Range, u32),
     /// The working file with this inode number (on the cache's file system) is about to be replaced
     /// by an empty one; the work is given up or moved.
     Abandon(u64),
@@ -199,6 +201,14 @@ impl Found {
             }
             _ => last.apply(map),
         }
+        for record in &self.records {
+            if let Record::Kept(range, crc) = *record
+                && map.may_keep(range)
+                && self.happened(range, crc, working)?
+            {
+                map.kept(range);
+            }
+        }
         Ok(journal)
     }
 
@@ -226,7 +236,8 @@ impl Record {
                 map.forget_cut(Range::new(size, u64::MAX));
                 map.resized(size);
             }
-            Record::Done | Record::Abandon(_) => {}
+            // Whether bytes are still the kept ones shows in the end.
+            Record::Done | Record::Kept(..) | Record::Abandon(_) => {}
         }
     }
 
@@ -252,6 +263,7 @@ impl Record {
             Record::Zero(r) => (4, r.start, r.end, 0),
             Record::Done => (5, 0, 0, 0),
             Record::Abandon(number) => (6, number, 0, 0),
+            Record::Kept(r, crc) => (7, r.start, r.end, crc),
         };
         let mut bytes = [0; RECORD];
         bytes[0] = kind;
@@ -277,6 +289,7 @@ impl Record {
             4 => Some(Record::Zero(range)),
             5 => Some(Record::Done),
             6 => Some(Record::Abandon(a)),
+            7 => Some(Record::Kept(range, crc)),
             _ => None,
         }
     }

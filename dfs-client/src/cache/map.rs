@@ -162,6 +162,17 @@ impl FileMap {
         self.min_size = min_size;
     }
 
+    /// Whether bytes of the base can be taken over beside unsaved ones: nothing is known of them.
+    pub fn may_keep(&self, range: Range) -> bool {
+        self.has_work() && range.end <= self.min_size && !self.present.overlaps(range)
+    }
+
+    /// Bytes of the base that [`may_keep`](FileMap::may_keep) allows are here.
+    pub fn kept(&mut self, range: Range) {
+        self.present.insert(range);
+        self.loose.insert(range);
+    }
+
     /// Clean ranges that take room and can be given up, in order.
     pub fn clean(&self) -> Vec<Range> {
         let mut ranges: Vec<Range> = Vec::new();

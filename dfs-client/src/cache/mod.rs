@@ -30,7 +30,7 @@ pub(crate) use disk::{allocated, io_error, remove as remove_file, replace};
 pub(crate) use folder::make_dir;
 pub(crate) use working::PutAside;
 
-use dfs_core::{Ino, Result};
+use dfs_core::{Code, Ino, Result};
 use folder::{Folder, ino_of};
 use index::Index;
 use journal::Found;
@@ -41,6 +41,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use working::{Shared, Start};
+
+/// Clean bytes given up on a full disk so that one more working file can be made.
+const OPEN_ROOM: u64 = 1024 * 1024;
 
 /// The cache of one mount.
 #[derive(Debug)]
@@ -179,6 +182,16 @@ impl Cache {
         {
             tracing::warn!(error = %e, "cannot write the cache index");
         }
+        match self.try_open_file(ino, ver, size) {
+            Err(e) if e.code == Code::NoSpace => {
+                self.squeeze(OPEN_ROOM)?;
+                self.try_open_file(ino, ver, size)
+            }
+            result => result,
+        }
+    }
+
+    fn try_open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
         let mut files = self.lock();
         if let Some(entry) = files.touch(ino) {
             let file = self.warm_up(&mut files, ino, entry)?;

@@ -41,10 +41,15 @@ impl Content {
     ///
     /// Errors: why the bytes are still unsaved, or `Io` if they had to be put aside.
     pub(crate) async fn commit(&self, file: &Arc<File>) -> Result<()> {
+        self.commit_now(file).await.map(drop)
+    }
+
+    /// As [`commit`](Content::commit). False: an earlier commit, if any, left nothing to do.
+    pub(crate) async fn commit_now(&self, file: &Arc<File>) -> Result<bool> {
         if !file.lock().has_work() {
-            return Ok(());
+            return Ok(false);
         }
-        self.commit_task(file, false).await.map(drop)
+        self.commit_task(file, false).await
     }
 
     /// The commit before a lease goes back; gives it back at the same time. False: there was nothing

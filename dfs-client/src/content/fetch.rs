@@ -183,7 +183,8 @@ impl Content {
         Ok(())
     }
 
-    async fn refetch_extents(&self, file: &Arc<File>, view: &Arc<View>) -> Result<()> {
+    /// Forgets the extents and asks for them again.
+    pub(crate) async fn refetch_extents(&self, file: &Arc<File>, view: &Arc<View>) -> Result<()> {
         let ver = view.working.version();
         *view.manifest() = Manifest::new(ver, base_size(&view.working));
         self.know_extents(file, view, Range::ALL).await

@@ -109,7 +109,7 @@ impl Content {
 
     /// Lets the journal of unsaved work say who works, under which fence.
     pub(crate) fn own(&self, file: &File, who: &Credentials, held: Held) -> Result<()> {
-        let path = format!("inode {}", file.ino).into_bytes();
+        let path = self.client.metadata.last_path(file.ino);
         file.view().working.set_owner(Owner { fence: held.fence, path, uid: who.uid })
     }
 

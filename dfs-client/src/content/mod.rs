@@ -22,6 +22,7 @@ mod read;
 mod remote;
 mod rescue;
 mod restate;
+mod room;
 mod seek;
 mod telling;
 #[cfg(test)]

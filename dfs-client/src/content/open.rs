@@ -94,7 +94,8 @@ impl Content {
     ) -> Result<()> {
         let ask = ask(who, flags);
         let lazy = flags.read && !flags.truncate && !flags.append;
-        if lazy && self.client.config.rdwr_lease == RdwrLease::Try {
+        let lazy = lazy && self.client.config.rdwr_lease == RdwrLease::Try;
+        if lazy {
             let attempt = Ask { nonblock: true, ..ask };
             let had = file.lock().machine.committable().is_some();
             return match self.lease(file, &attempt).await {
@@ -109,6 +110,7 @@ impl Content {
                 Err(e) => Err(e),
             };
         }
+        self.step(file, Event::Reused);
         if flags.truncate {
             let kill_suid = !who.is_root();
             return self.reshape(file, &ask, kill_suid, |working| working.truncate(0)).await;
@@ -179,30 +181,33 @@ impl Content {
     /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
     /// that no call has reported yet.
     pub async fn flush(&self, fh: u64) -> Result<()> {
+        self.settle(fh).await.map(drop)
+    }
+
+    /// fsync(2): returns when everything written is durable at the servers; true if that took a
+    /// commit. Errors as [`flush`](Content::flush).
+    pub async fn fsync(&self, fh: u64) -> Result<bool> {
         self.settle(fh).await
     }
 
-    /// fsync(2): returns when everything written is durable at the servers. Errors as
-    /// [`flush`](Content::flush).
-    pub async fn fsync(&self, fh: u64) -> Result<()> {
-        self.settle(fh).await
-    }
-
-    async fn settle(&self, fh: u64) -> Result<()> {
+    async fn settle(&self, fh: u64) -> Result<bool> {
         let handle = self.handles.get(fh)?;
         if !handle.flags.write && !handle.file.lock().has_work() {
-            return Ok(());
+            return Ok(false);
         }
         // Also when a descriptor is closed the handle may have others, in a child process perhaps: the
         // guaranteed term goes on until the kernel lets go of the handle.
-        if let Err(error) = self.commit(&handle.file).await {
-            if error.code != Code::Interrupted {
+        let committed = match self.commit_now(&handle.file).await {
+            Err(error) if error.code == Code::Interrupted => return Err(error),
+            Err(error) => {
                 handle.reported();
+                return Err(error);
             }
-            return Err(error);
-        }
+            Ok(committed) => committed,
+        };
         handle.usable(handle.flags.write)?;
-        handle.unreported()
+        handle.unreported()?;
+        Ok(committed)
     }
 
     /// The last reference to a handle is gone. What mapped pages brought after the last close is

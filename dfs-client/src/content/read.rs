@@ -3,8 +3,11 @@
 use super::Content;
 use super::fetch::ROUNDS;
 use super::handle::Handle;
+use super::inode::File;
+use super::remote::system;
 use super::view::View;
 use crate::cache::ReadOutcome;
+use dfs_core::extent::Source;
 use dfs_core::limits::{CHUNK, REPLY_DATA_MAX};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
@@ -36,7 +39,15 @@ impl Content {
                 }
                 view
             };
-            self.ensure(&handle.file, &view, whole_pieces(&view, range)).await?;
+            match self.ensure(&handle.file, &view, whole_pieces(&view, range)).await {
+                Err(e) if e.code == Code::NoSpace => {
+                    tracing::debug!(ino = %handle.file.ino, error = %e, "read past the cache");
+                    if let Some(bytes) = self.past_the_cache(&handle.file, &view, range).await? {
+                        return Ok(bytes);
+                    }
+                }
+                ensured => ensured?,
+            }
         }
         let text = format!("{range:?} of inode {} does not stay in the cache", handle.file.ino);
         Err(FsError::new(Code::Io, text))
@@ -64,35 +75,49 @@ impl Content {
         });
     }
 
-    /// Makes room for `bytes` more in the cache, waiting for commits if nothing else can. Errors as
-    /// [`room`](Content::room), and those of the commits.
-    pub(crate) async fn make_room(&self, bytes: u64) -> Result<()> {
-        let outcome = self.cache.make_room(bytes)?;
-        if outcome.ok {
-            return Ok(());
-        }
-        for ino in &outcome.flush {
-            if let Some(file) = self.find(*ino) {
-                self.commit(&file).await?;
+    /// What is asked for, past a cache whose disk has no room: from the server, with what is unsaved
+    /// here laid over it. Nothing if the version moved meanwhile.
+    async fn past_the_cache(
+        &self,
+        file: &Arc<File>,
+        view: &Arc<View>,
+        range: Range,
+    ) -> Result<Option<Vec<u8>>> {
+        match self.read_uncached(file, view, range).await {
+            // The objects may have been replaced or collected: the newest extents know.
+            Err(e) if matches!(e.code, Code::NotFound | Code::BadChecksum) => {
+                self.refetch_extents(file, view).await?;
+                self.read_uncached(file, view, range).await
             }
+            read => read,
         }
-        self.room(bytes)
     }
 
-    /// Makes room for `bytes` more in the cache, at once. What only a commit can free is committed.
-    ///
-    /// Errors: `NoSpace` if there is no room and nothing to commit.
-    pub(crate) fn room(&self, bytes: u64) -> Result<()> {
-        let outcome = self.cache.make_room(bytes)?;
-        for ino in &outcome.flush {
-            if let Some(file) = self.find(*ino) {
-                self.carry_out(&file, dfs_core::inode_state::Effect::Commit);
+    async fn read_uncached(
+        &self,
+        file: &Arc<File>,
+        view: &Arc<View>,
+        range: Range,
+    ) -> Result<Option<Vec<u8>>> {
+        let range = range.intersect(Range::new(0, view.working.size()));
+        self.know_extents(file, view, range).await?;
+        let (ver, sources) = {
+            let manifest = view.manifest();
+            (manifest.ver(), manifest.sources(range.intersect(Range::new(0, manifest.size()))))
+        };
+        let mut bytes = Vec::new();
+        for extent in sources {
+            match extent.source {
+                Source::Hole => bytes.resize(bytes.len() + extent.range.len() as usize, 0),
+                Source::Inline(part) => bytes.extend(part),
+                Source::Object(name, off) => {
+                    let len = extent.range.len();
+                    bytes.extend(self.client.rpc.read_object(&system(), name, off, len).await?);
+                }
             }
         }
-        if outcome.ok || !outcome.flush.is_empty() {
-            return Ok(());
-        }
-        Err(FsError::new(Code::NoSpace, "the cache is full"))
+        let _gate = file.gate.read().await;
+        Ok(view.working.overlay(ver, range, &mut bytes)?.then_some(bytes))
     }
 }
 

@@ -91,8 +91,10 @@ impl Content {
         let _gate = file.gate.write().await;
         let view = file.view();
         let Some(work) = view.working.unsaved() else { return Ok(()) };
+        let known = self.client.metadata.last_path(file.ino);
         let meta = Meta {
-            path: work.header.owner.path,
+            // This life knows better where the file is, or it knows nothing.
+            path: if known.starts_with(b"/") { known } else { work.header.owner.path },
             uid: work.header.owner.uid,
             reason: file.lock().loss_reason.to_owned(),
             time: self.client.clock.wall(),

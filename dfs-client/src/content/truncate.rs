@@ -4,6 +4,7 @@ use super::Content;
 use super::inode::File;
 use super::lease::Ask;
 use super::remote::system;
+use super::room::JOURNAL_ROOM;
 use crate::cache::WorkingFile;
 use crate::interrupt;
 use crate::metadata::Key;
@@ -26,12 +27,24 @@ impl Content {
         kill_suid: bool,
         change: impl Fn(&WorkingFile) -> Result<()>,
     ) -> Result<()> {
+        let mut squeezed = false;
         loop {
             self.lease(file, ask).await?;
-            let _turn = interrupt::wait(file.commit_queue.lock()).await?;
-            let _gate = file.gate.write().await;
-            if self.begin_change(file, kill_suid) {
-                return change(&file.view().working);
+            let changed = {
+                let _turn = interrupt::wait(file.commit_queue.lock()).await?;
+                let _gate = file.gate.write().await;
+                if !self.begin_change(file, kill_suid) {
+                    continue;
+                }
+                change(&file.view().working)
+            };
+            match changed {
+                // The disk had no room for the journal.
+                Err(e) if e.code == Code::NoSpace && !squeezed => {
+                    squeezed = true;
+                    self.squeeze(JOURNAL_ROOM).await?;
+                }
+                changed => return changed,
             }
         }
     }

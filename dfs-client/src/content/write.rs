@@ -4,8 +4,9 @@ use super::Content;
 use super::handle::Handle;
 use super::inode::File;
 use super::lease::Ask;
+use super::room::JOURNAL_ROOM;
 use dfs_core::inode_state::{Effect, Event};
-use dfs_core::limits::FILE_SIZE_MAX;
+use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
@@ -13,45 +14,93 @@ use std::sync::Arc;
 /// A file with more unsaved bytes than this part of the cache is committed in the background; with
 /// twice as many its writers wait for that.
 const DIRTY_PART: u64 = 4;
+/// A write is not parted below this many bytes.
+const PART_MIN: usize = CHECKSUM_BLOCK as usize;
 
 impl Content {
-    /// Writes all of `data` at `off`; a handle that appends writes at the end of the file instead.
-    /// `kill_suid`: the writer is unprivileged, set-user-id and set-group-id go.
+    /// Writes `data` at `off`; a handle that appends writes at the end of the file instead. Answers
+    /// the bytes written: less than all only if the cache has no room for the rest. `kill_suid`: the writer is unprivileged, set-user-id and set-group-id go.
     ///
     /// Errors: `BadHandle` if the file is not open for writing; `FileTooBig`; `NoSpace` if the cache
-    /// is full; `Io` after unsaved bytes were lost; those of waiting for the lease.
+    /// is full of what cannot be saved; `Io` after unsaved bytes were lost; those of waiting for the lease.
     pub async fn write(&self, fh: u64, off: u64, data: &[u8], kill_suid: bool) -> Result<usize> {
         let handle = self.writer(fh)?;
         let file = &handle.file;
         if data.is_empty() {
             return Ok(0);
         }
+        let written = self.write_parts(&handle, off, data, kill_suid).await?;
+        if handle.flags.sync {
+            let committed = self.commit(file).await;
+            handle.reported();
+            committed?;
+        }
+        Ok(written)
+    }
+
+    /// Writes all of `data`, in smaller parts if the cache has no room for all of it at once: what
+    /// is committed in between makes room for the rest. What appends is never parted (P18). Answers
+    /// how much is written, less than all if the room ran out on the way.
+    async fn write_parts(
+        &self,
+        handle: &Handle,
+        off: u64,
+        data: &[u8],
+        kill_suid: bool,
+    ) -> Result<usize> {
+        let (mut done, mut part) = (0, data.len());
+        while done < data.len() {
+            let next = &data[done..data.len().min(done + part)];
+            match self.write_part(handle, off + done as u64, next, kill_suid).await {
+                Ok(()) => done += next.len(),
+                Err(e) if e.code == Code::NoSpace && !handle.flags.append && part > PART_MIN => {
+                    part = (part / 2).max(PART_MIN);
+                }
+                Err(e) if e.code == Code::NoSpace && done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn write_part(
+        &self,
+        handle: &Handle,
+        off: u64,
+        data: &[u8],
+        kill_suid: bool,
+    ) -> Result<()> {
+        let file = &handle.file;
         self.throttle(file).await?;
         self.make_room(data.len() as u64).await?;
-        let ask = Ask::by(&handle);
+        let ask = Ask::by(handle);
+        let mut squeezed = false;
         loop {
             self.lease(file, &ask).await?;
             handle.usable(true)?;
             let staged = match handle.flags.append {
                 true => {
                     let _gate = file.gate.write().await;
-                    self.stage(file, file.view().working.size(), data, kill_suid)?
+                    self.stage(file, file.view().working.size(), data, kill_suid)
                 }
                 false => {
                     let _gate = file.gate.read().await;
-                    self.stage(file, off, data, kill_suid)?
+                    self.stage(file, off, data, kill_suid)
                 }
             };
-            let Some(at) = staged else { continue };
-            self.forget_wrong_pages(&handle, at).await;
-            break;
+            match staged {
+                Ok(Some(at)) => {
+                    self.forget_wrong_pages(handle, at).await;
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(e) if e.code == Code::NoSpace && !squeezed => {
+                    squeezed = true;
+                    self.squeeze(data.len() as u64 + JOURNAL_ROOM).await?;
+                }
+                Err(e) => return Err(e),
+            }
         }
-        if handle.flags.sync {
-            let committed = self.commit(file).await;
-            handle.reported();
-            committed?;
-        }
-        Ok(data.len())
     }
 
     /// The handle, if it may write.

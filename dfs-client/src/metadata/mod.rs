@@ -7,6 +7,7 @@
 
 mod cache;
 mod listing;
+mod places;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use dfs_core::name::Name;
 use dfs_core::{BootTime, Ino, Seq};
 use dfs_proto::v1;
 pub use listing::{Edit, FIRST_COOKIE, Item, LISTING_MAX, Listing};
+use places::Places;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -113,12 +115,30 @@ pub struct Renamed<'a> {
 pub struct Metadata {
     clock: Arc<dyn Clock>,
     cache: Mutex<Cache>,
+    /// Taken last, and for a moment.
+    places: Mutex<Places>,
 }
 
 impl Metadata {
     /// Knows nothing.
     pub fn new(clock: Arc<dyn Clock>) -> Metadata {
-        Metadata { clock, cache: Mutex::new(Cache::new()) }
+        let (cache, places) = (Mutex::new(Cache::new()), Mutex::new(Places::new()));
+        Metadata { clock, cache, places }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().expect("a panic under this lock is a bug already reported")
+    }
+
+    /// Paths for people begin at this directory.
+    pub fn paths_begin_at(&self, root: Ino) {
+        self.places().begin_at(root);
+    }
+
+    /// The path by which an inode was seen last, for people: `inode N` where nothing is known, and
+    /// possibly an older one where others renamed something.
+    pub fn last_path(&self, ino: Ino) -> Vec<u8> {
+        self.places().path(ino)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -179,9 +199,16 @@ impl Metadata {
 
     /// Takes what a name leads to from the reply to a read.
     pub fn store_name(&self, asked: Asked, mark: &v1::Mark, dir: Ino, name: &Name, target: Target) {
+        self.saw(dir, name, target);
         let mut cache = self.cache();
         let promised = room(cache.weight, NAMES_MAX, mark.promised_dir, mark);
         cache.store_name(asked, promised, dir, name, target);
+    }
+
+    fn saw(&self, dir: Ino, name: &Name, target: Target) {
+        if let Target::Present(ino) = target {
+            self.places().saw(dir, name, ino);
+        }
     }
 
     /// Takes a complete listing, all pages of which were promised at `as_of`.
@@ -220,6 +247,9 @@ impl Metadata {
     pub fn own_name(&self, asked: Asked, mark: &v1::Mark, renamed: Renamed<'_>) {
         let Renamed { dir, name, target, edit } = renamed;
         let (as_of, ino, dir_ver) = (Seq(mark.as_of), dir.ino, dir.dir_ver);
+        if let Some(target) = target {
+            self.saw(ino, name, target);
+        }
         let mut cache = self.cache();
         cache.own_name(asked, as_of, mark.promised_dir, ino, name, target);
         cache.own_listing(as_of, ino, dir_ver, &edit);

@@ -23,7 +23,6 @@ pub struct Pages {
     cookie: u64,
     stream: Option<tonic::Streaming<v1::ReadDirRep>>,
     ended: bool,
-    opened: u32,
 }
 
 impl Rpc {
@@ -38,7 +37,6 @@ impl Rpc {
             cookie,
             stream: None,
             ended: false,
-            opened: 0,
         }
     }
 }
@@ -69,11 +67,6 @@ impl Pages {
         }
     }
 
-    /// Whether all pages so far show the directory at one moment.
-    pub fn one_moment(&self) -> bool {
-        self.opened <= 1
-    }
-
     async fn page(&mut self) -> Result<Result<v1::ReadDirRep, FsError>> {
         let late = || FsError::new(Code::Unavailable, "no page of a listing in time");
         if self.stream.is_none() {
@@ -85,7 +78,6 @@ impl Pages {
                 want_attrs: self.want_attrs,
             };
             self.rpc.metrics.sent(Verb::ReadDir);
-            self.opened += 1;
             let mut meta = self.rpc.channels.meta();
             match interrupt::wait(timeout(PAGE, meta.read_dir(request))).await? {
                 Err(_) => return Ok(Err(late())),

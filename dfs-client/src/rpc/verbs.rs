@@ -73,6 +73,7 @@ verbs! {
     RemoveXattr "remove_xattr": RemoveXattrReq => AttrRep, meta MetaClient::remove_xattr, true;
     StatFs "stat_fs": StatFsReq => StatFsRep, meta MetaClient::stat_fs, false;
     Access "access": AccessReq => AccessRep, meta MetaClient::access, false;
+    Flush "flush": FlushReq => FlushRep, meta MetaClient::flush, false;
     GetContent "get_content": GetContentReq => ContentRep, coherence CoherenceClient::get_content, false;
     Acquire "acquire": AcquireReq => AcquireRep, coherence CoherenceClient::acquire, true;
     Release "release": ReleaseReq => ReleaseRep, coherence CoherenceClient::release, true;

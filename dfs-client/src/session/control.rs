@@ -213,6 +213,7 @@ impl<'a> Stream<'a> {
             let mut state = self.session.state();
             let newer = attached.leader_epoch > state.leader_epoch;
             state.leader_epoch = state.leader_epoch.max(attached.leader_epoch);
+            state.relaxed = attached.relaxed;
             newer
         };
         if (restarted || attached.reclaim)

@@ -82,6 +82,9 @@ struct State {
     limits: v1::Limits,
     term: Duration,
     leader_epoch: u32,
+    /// The server answers changes of names before they survive a power loss; as long as it has said
+    /// nothing, it may.
+    relaxed: bool,
     /// The server said that `identity` is no more.
     expired: bool,
     live: bool,
@@ -184,6 +187,11 @@ impl Session {
     /// Bounds the server told.
     pub fn limits(&self) -> v1::Limits {
         self.state().limits
+    }
+
+    /// Whether the server answers changes of names before they survive a power loss.
+    pub fn relaxed(&self) -> bool {
+        self.state().relaxed
     }
 
     /// The server's wall clock minus ours, in nanoseconds.
@@ -335,6 +343,7 @@ impl State {
             limits: granted.limits,
             term: granted.term,
             leader_epoch: granted.leader_epoch,
+            relaxed: true,
             expired: false,
             live: false,
             lease_end: BootTime::default(),

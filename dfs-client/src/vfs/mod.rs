@@ -70,6 +70,7 @@ impl Vfs {
         let lease = timeout(FIRST_LEASE, client.session.gate_until(None)).await;
         lease.map_err(|_| FsError::new(Code::Unavailable, "the server gives no lease"))??;
         let root = subtree(&client).await?;
+        client.metadata.paths_begin_at(root);
         let (dirs, totals) = (dir::Handles::default(), statfs::Totals::default());
         Ok(Vfs { client, content, root, dirs, totals })
     }

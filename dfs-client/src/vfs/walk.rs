@@ -22,8 +22,8 @@ pub(super) struct Walk {
 /// A listing that is being received and may be kept if it stays whole.
 struct Fresh {
     asked: Asked,
-    dir_ver: u64,
-    as_of: u64,
+    /// Version of the directory and number of the first page.
+    version: Option<(Option<u64>, u64)>,
 }
 
 impl Walk {
@@ -54,7 +54,7 @@ impl Walk {
             }
             client.metrics.misses.inc();
             let asked = client.metadata.asked();
-            self.fresh = Some(Fresh { asked, dir_ver: 0, as_of: 0 });
+            self.fresh = Some(Fresh { asked, version: None });
             self.pages = Some(client.rpc.read_dir(who, dir, 0, want_attrs));
             self.begun = true;
         }
@@ -62,8 +62,8 @@ impl Walk {
             let Some(pages) = &mut self.pages else { return Ok(false) };
             let asked = client.metadata.asked();
             let Some(page) = pages.next().await? else { return Ok(false) };
-            let (one_moment, end) = (pages.one_moment(), page.end);
-            let added = self.take(client, asked, dir, page, one_moment)?;
+            let end = page.end;
+            let added = self.take(client, asked, dir, page)?;
             if end {
                 self.pages = None;
                 self.keep(client, dir);
@@ -81,10 +81,9 @@ impl Walk {
         asked: Asked,
         dir: Ino,
         page: v1::ReadDirRep,
-        one_moment: bool,
     ) -> Result<bool> {
         let mark = page.mark.unwrap_or_default();
-        self.check_whole(&mark, page.dir.as_ref(), one_moment);
+        self.check_whole(&mark, page.dir.as_ref());
         // Names and attributes were true when the whole question was sent, or later.
         let asked = self.fresh.as_ref().map_or(asked, |fresh| fresh.asked);
         if let Some(attr) = page.dir {
@@ -115,18 +114,22 @@ impl Walk {
         Ok(items.len() > before)
     }
 
-    /// The listing stays whole while every page is promised and of the same moment.
-    fn check_whole(&mut self, mark: &v1::Mark, dir: Option<&v1::Attr>, one_moment: bool) {
-        if let (Some(fresh), Some(dir)) = (&mut self.fresh, dir) {
-            (fresh.dir_ver, fresh.as_of) = (dir.dir_ver, mark.as_of);
+    /// The listing stays whole while every page is promised and shows one version of the directory.
+    /// It is as of the first page: its promise holds from there on, so a change of names since then
+    /// is pushed with a higher number, before it happens (PROTOCOL 3.2, 3.3). Changes elsewhere move
+    /// the number of the later pages, and mean nothing here.
+    fn check_whole(&mut self, mark: &v1::Mark, dir: Option<&v1::Attr>) {
+        let Some(fresh) = &mut self.fresh else { return };
+        let dir_ver = dir.map(|dir| dir.dir_ver);
+        let version = *fresh.version.get_or_insert((dir_ver, mark.as_of));
+        if !mark.promised_dir || dir_ver.is_none() || version.0 != dir_ver {
+            self.fresh = None;
         }
-        let whole = |fresh: &Fresh| mark.promised_dir && one_moment && fresh.as_of == mark.as_of;
-        self.fresh = self.fresh.take().filter(whole);
     }
 
     /// The last page arrived: the listing is complete.
     fn keep(&mut self, client: &Client, dir: Ino) {
-        if let Some(Fresh { asked, dir_ver, as_of }) = self.fresh.take() {
+        if let Some(Fresh { asked, version: Some((Some(dir_ver), as_of)) }) = self.fresh.take() {
             let listing = Listing { dir_ver, items: Arc::clone(&self.items) };
             client.metadata.store_listing(asked, Seq(as_of), dir, listing);
         }

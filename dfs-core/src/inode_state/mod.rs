@@ -54,6 +54,8 @@ pub enum Event {
     Granted(Held),
     /// It refused, or nobody waits for it any more.
     Refused,
+    /// A handle that is about to write was opened under the lease that is here.
+    Reused,
     /// Bytes were staged under the lease.
     Wrote,
     /// A commit ended well; `clean` unless bytes were staged meanwhile.
@@ -144,6 +146,9 @@ pub struct InodeState {
     last_write: BootTime,
     /// Nothing was written since `Rested`.
     rested: bool,
+    /// End of the guaranteed time of work that began under a lease kept from before: the server
+    /// counts from the grant, which is older.
+    term_until: BootTime,
     /// Next commit in the background.
     commit_at: BootTime,
     /// The last writer closed.
@@ -163,6 +168,7 @@ impl InodeState {
             early: Vec::new(),
             last_write: zero,
             rested: false,
+            term_until: zero,
             commit_at: zero,
             idle_since: zero,
             commit_every,
@@ -240,6 +246,7 @@ impl InodeState {
             Event::Wanted => return self.wanted(),
             Event::Granted(held) => return self.granted(now, held),
             Event::Refused => return self.refused(),
+            Event::Reused => self.begin_work(now),
             Event::Wrote => self.wrote(now),
             Event::Committed { clean } => self.committed(now, clean),
             Event::Rested => return self.rested(),
@@ -261,7 +268,7 @@ impl InodeState {
         if self.writers > 0 {
             return None;
         }
-        (self.idle_since, self.rested) = (now, !self.dirty);
+        (self.idle_since, self.rested, self.term_until) = (now, !self.dirty, now);
         // I6, I7: the work the guaranteed time protected is over.
         if self.recalled.is_some() { self.give_back() } else { None }
     }
@@ -292,7 +299,7 @@ impl InodeState {
         self.recalled = None;
         self.idle_since = now;
         // The writer who waited is about to write: it has its guaranteed time.
-        (self.last_write, self.rested) = (now, false);
+        (self.last_write, self.rested, self.term_until) = (now, false, now);
         let hold = early.and_then(|early| early.recall)?;
         self.recall(now, held.grant, held.fence, hold)
     }
@@ -309,10 +316,23 @@ impl InodeState {
     /// I4.
     fn wrote(&mut self, now: BootTime) {
         debug_assert!(self.writable().is_some(), "a write without lease");
-        (self.last_write, self.rested) = (now, false);
+        if self.rested {
+            self.begin_work(now);
+        }
+        self.last_write = now;
         if !self.dirty {
             self.dirty = true;
             self.commit_at = now + self.commit_every;
+        }
+    }
+
+    /// Work begins under a lease that is here already. It has the guaranteed time like work under a
+    /// new one, unless somebody waits for the lease.
+    fn begin_work(&mut self, now: BootTime) {
+        let Lease::Held(held) = self.lease else { return };
+        (self.last_write, self.rested) = (now, false);
+        if self.recalled.is_none() {
+            self.term_until = now + held.hold;
         }
     }
 
@@ -326,7 +346,7 @@ impl InodeState {
         if self.dirty {
             return None;
         }
-        self.rested = true;
+        (self.rested, self.term_until) = (true, BootTime::default());
         if self.recalled.is_some() { self.give_back() } else { None }
     }
 
@@ -346,6 +366,7 @@ impl InodeState {
     ) -> Option<Effect> {
         match self.lease {
             Lease::Held(held) if held.fence == fence => {
+                let hold = hold.max(self.term_until.since(now));
                 let quiet = !self.dirty && (self.rested || now.since(self.last_write) >= held.hold);
                 if self.writers == 0 || quiet || hold.is_zero() {
                     return self.give_back();

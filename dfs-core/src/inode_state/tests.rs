@@ -142,6 +142,37 @@ fn i7_last_close_ends_the_guaranteed_time() {
 }
 
 #[test]
+fn i7_work_under_a_kept_lease_has_its_guaranteed_time() {
+    // The lease of 100 s is kept after the close, and its term at the server is over.
+    let kept = || {
+        let mut state = own();
+        state.step(at(101), Event::WriterClosed);
+        state.step(at(107), Event::WriterOpened);
+        state
+    };
+    let mut idle = kept();
+    assert_eq!(idle.step(at(107), recall(1, 0)), Some(Effect::Return), "it may never write");
+    let mut opened = kept();
+    opened.step(at(107), Event::Reused);
+    assert_eq!(opened.step(at(108), recall(1, 0)), None);
+    opened.step(at(109), Event::Wrote);
+    // Who waits already waits no longer for a further handle.
+    opened.step(at(110), Event::WriterOpened);
+    opened.step(at(110), Event::Reused);
+    assert_eq!(opened.step(at(111), recall(1, 0)), None);
+    assert_eq!(opened.step(at(112), Event::Tick), Some(Effect::Return));
+    let mut wrote = kept();
+    wrote.step(at(108), Event::Wrote);
+    wrote.step(at(110), Event::Wrote);
+    assert_eq!(wrote.step(at(112), recall(1, 0)), None);
+    assert_eq!(wrote.step(at(113), Event::Tick), Some(Effect::Return));
+    let mut closed = kept();
+    closed.step(at(107), Event::Reused);
+    closed.step(at(108), Event::WriterClosed);
+    assert_eq!(closed.step(at(108), recall(1, 0)), Some(Effect::Return));
+}
+
+#[test]
 fn i9_unsaved_bytes_of_a_refused_rescue_are_saved_aside() {
     let mut state = own();
     state.step(at(101), Event::Wrote);

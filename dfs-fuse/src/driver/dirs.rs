@@ -37,6 +37,13 @@ pub fn readdir(call: Call<'_>, fh: u64, after: u64, reply: ReplyDirectory) {
     });
 }
 
+/// A server that answers before names are durable is asked to make them so (PROTOCOL 4.6).
+pub fn fsyncdir(call: Call<'_>, reply: ReplyEmpty) {
+    let vfs = call.vfs();
+    let work = async move { vfs.fsyncdir().await };
+    call.serve(reply, work, |reply, ()| reply.ok());
+}
+
 /// As readdir, with the attributes of each entry.
 pub fn readdirplus(call: Call<'_>, fh: u64, after: u64, reply: ReplyDirectoryPlus) {
     let (vfs, who, dir, numbers) = (call.vfs(), call.who(), call.ino, call.numbers());

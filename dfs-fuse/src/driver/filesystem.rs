@@ -242,9 +242,8 @@ impl Filesystem for Driver {
         dirs::releasedir(self.call("releasedir", req, ino).unattended(), fh.0, reply);
     }
 
-    /// Nothing to do: every answer about names is durable already (PROTOCOL 4.6).
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        dirs::fsyncdir(self.call("fsyncdir", req, ino), reply);
     }
 
     fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {

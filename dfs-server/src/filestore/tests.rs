@@ -273,6 +273,23 @@ fn flush_makes_relaxed_objects_durable_in_bounded_groups() {
     assert_eq!(store.flush().unwrap_err().code, Code::Io);
 }
 
+/// What a commit names is durable, because the answer to the upload that comes before it is.
+#[test]
+fn strict_object_has_no_name_before_its_bytes_are_durable() {
+    let (store, _temp) = new_store(STRICT);
+    let bytes = content(1000);
+    let mut writer = store.create(NAME, 1000).unwrap();
+    writer.write(&bytes, crc32c::crc32c(&bytes)).unwrap();
+    // A pipe takes the footer and cannot be synced, as a broken disk.
+    let (_read, write) = nix::unistd::pipe().unwrap();
+    let good = std::mem::replace(&mut writer.file, File::from(write));
+    assert_eq!(writer.finish().unwrap_err().code, Code::Io);
+    drop(good);
+    assert!(listed(&store).is_empty());
+    put(&store, NAME, &bytes).unwrap();
+    assert_eq!(listed(&store), [NAME]);
+}
+
 #[test]
 fn full_disk_leaves_no_trace() {
     let Some(disk) = TinyDisk::new(1 << 20) else { return };

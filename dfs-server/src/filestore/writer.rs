@@ -20,7 +20,7 @@ pub struct Writer {
     name: ObjectName,
     len: u64,
     written: u64,
-    file: File,
+    pub(super) file: File,
     temp: Temp,
     table: Vec<u32>,
     /// Checksum of the last block so far.

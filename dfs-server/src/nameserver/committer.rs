@@ -47,6 +47,8 @@ pub enum Work {
     Rows(Batch),
     /// A new version number.
     Version,
+    /// Nothing: it is done when everything before it survives a power loss.
+    Flush,
 }
 
 /// What became of a job.
@@ -179,10 +181,16 @@ impl Thread {
         let mut batch = Batch::default();
         let mut durable = self.setup.durability == Durability::Strict;
         let results = group.iter().map(|job| {
-            durable |= matches!(&job.work, Work::Op { op, .. } if op.durable());
+            durable |= match &job.work {
+                Work::Op { op, .. } => op.durable(),
+                Work::Flush => true,
+                Work::Rows(_) | Work::Version => false,
+            };
             self.effect(&job.work, &mut batch)
         });
         let results = results.collect::<Result<Vec<_>>>();
+        // Numbers are given out for good: a power loss must not bring them back.
+        durable |= !batch.numbers.is_empty();
         let committed = results.and_then(|results| {
             if !batch.is_empty() {
                 let durability = if durable { Durability::Strict } else { Durability::Relaxed };
@@ -190,6 +198,9 @@ impl Thread {
                 self.setup.store.commit(self.setup.epoch, seq, &batch, durability)?;
                 // A strict commit flushes everything before it, too.
                 self.unflushed = !durable;
+            } else if durable && self.unflushed {
+                self.setup.store.flush()?;
+                self.unflushed = false;
             }
             Ok(results)
         });
@@ -205,6 +216,7 @@ impl Thread {
                 let ver = self.setup.numbers.new_version(batch);
                 Ok(Done { ver, ..Done::default() })
             }
+            Work::Flush => Ok(Done::default()),
             Work::Rows(rows) => {
                 batch.append(rows.clone());
                 Ok(Done::default())
@@ -226,3 +238,6 @@ impl Thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,6 +189,12 @@ impl NameServer {
         rx.await.map_err(|_| FsError::new(Code::Io, "the server is stopping"))
     }
 
+    /// Returns when every change answered so far survives a power loss.
+    pub async fn flush_for(&self, caller: &Caller) -> Result<()> {
+        self.may_read(caller)?;
+        self.commit_work(Work::Flush).await.map(drop)
+    }
+
     /// Commits work that no client asked for by number.
     async fn commit_work(&self, work: Work) -> Result<committer::Done> {
         let (tx, rx) = tokio::sync::oneshot::channel();

@@ -2,6 +2,7 @@
 
 use super::outbox::Message;
 use super::{Caller, NameServer};
+use crate::metastore::Durability;
 use dfs_core::grant;
 use dfs_core::hub::{self, Key};
 use dfs_core::lock::RecordLock;
@@ -86,6 +87,7 @@ impl NameServer {
             lost: lost.into_iter().map(lost_to).collect(),
             leader_epoch: self.leader_epoch.into(),
             reclaim,
+            relaxed: self.settings.durability == Durability::Relaxed,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });

@@ -333,4 +333,13 @@ impl Meta for Services {
         })
         .await
     }
+
+    async fn flush(&self, req: Request<FlushReq>) -> Answer<FlushRep> {
+        let req = req.into_inner();
+        self.answer("flush", req.identity(), async {
+            self.server.flush_for(&self.caller(&req)).await?;
+            Ok(FlushRep::default())
+        })
+        .await
+    }
 }

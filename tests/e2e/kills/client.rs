@@ -88,33 +88,40 @@ fn killed_client_with_a_conflict_keeps_its_bytes_aside() {
         let b = w.mount(&server, "b");
         let mut base = vec![b'.'; 200_000];
         base.extend_from_slice(b"end of the base");
-        std::fs::write(a.at("f"), &base).unwrap();
-        // What is local of the base is noted once a second. What is not, and the rest of the 64 KiB
-        // block that a write has cut, come aside as zeros; the manifest says which.
+        std::fs::create_dir(a.at("d")).unwrap();
+        std::fs::write(a.at("d/f"), &base).unwrap();
+        // What is local of the base is noted once a second. What is not comes aside as zeros; the
+        // manifest says which.
         let written = Instant::now();
         wait::until_true(BACK_WITHIN, "the cache's index to be written", || {
             written.elapsed() > Duration::from_millis(2500)
         });
-        let dirty = sys::open(&a.at("f"), libc::O_WRONLY).unwrap();
+        let dirty = sys::open(&a.at("d/f"), libc::O_WRONLY).unwrap();
         dirty.write_all_at(b"lost?", 0).unwrap();
         a.kill();
         drop(dirty);
-        let path = b.at("f");
+        let path = b.at("d/f");
         wait::within(BACK_WITHIN, "write of the other mount", move || {
             let file = sys::open(&path, libc::O_WRONLY).unwrap();
             file.write_all_at(b"newer", 0).unwrap();
             file.sync_all().unwrap();
         });
         a.again();
-        let path = a.at("f");
+        let path = a.at("d/f");
         let read = wait::within(BACK_WITHIN, "read", move || std::fs::read(path).unwrap());
         assert!(read.starts_with(b"newer.") && read.len() == base.len());
         let recovered = a.cache().join("recovered");
-        wait::until_true(BACK_WITHIN, "a copy in the recovery area", || {
-            tree::containing(&recovered, b"lost?")
-                .iter()
-                .any(|path| tree::containing(&recovered, b"end of the base").contains(path))
+        let data = wait::until(BACK_WITHIN, "a copy in the recovery area", || {
+            let found = tree::containing(&recovered, b"lost?");
+            found.into_iter().find(|path| path.with_extension("txt").exists())
         });
+        // The write has cut its block; the rest of it is there all the same.
+        let mut want = base.clone();
+        want[..5].copy_from_slice(b"lost?");
+        assert!(std::fs::read(&data).unwrap() == want, "not base and work");
+        let manifest = std::fs::read_to_string(data.with_extension("txt")).unwrap();
+        assert!(manifest.contains("path = /d/f\n"), "{manifest}");
+        assert!(manifest.contains(&format!("local = 0-{}\n", base.len())), "{manifest}");
         w.say("1 conflict after a kill: newer content stays, unsaved bytes are aside");
     });
 }

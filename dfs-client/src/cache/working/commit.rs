@@ -75,8 +75,8 @@ impl WorkingFile {
         state.map.committed(&cleaned, ver, snapshot.size, min_since);
         state.snapshot += 1;
         state.row_changed = true;
-        let journal = self.restate(&mut state);
         let summed = state.sum_loose();
+        let journal = self.restate(&mut state);
         self.account(&state)?;
         journal.and(summed)
     }

@@ -85,6 +85,32 @@ impl WorkingFile {
         Ok(ReadOutcome::Bytes(buf.len()))
     }
 
+    /// Lays what is not committed over `base`, the bytes of `range` of version `ver`, and cuts or
+    /// grows it to what of `range` lies in the file. False: the file has another version by now.
+    pub fn overlay(&self, ver: u64, range: Range, base: &mut Vec<u8>) -> Result<bool> {
+        let state = self.lock();
+        if ver != state.map.base_ver {
+            return Ok(false);
+        }
+        let want = range.intersect(state.map.extent());
+        base.resize(want.len() as usize, 0);
+        let place =
+            |part: Range| (part.start - want.start) as usize..(part.end - want.start) as usize;
+        let behind = want.intersect(Range::new(state.map.min_size, u64::MAX));
+        if !behind.is_empty() {
+            base[place(behind)].fill(0);
+        }
+        let mut bytes = Vec::new();
+        for part in state.map.dirty.within(want) {
+            read_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+            base[place(part)].copy_from_slice(&bytes);
+        }
+        if !want.is_empty() {
+            state.clear_holes(want, base);
+        }
+        Ok(true)
+    }
+
     /// Writes `data` at `off`; a gap behind the old end reads as zeros.
     ///
     /// Errors: `FileTooBig`; `NoSpace` and others of the cache's file system: what was unsaved
@@ -98,11 +124,12 @@ impl WorkingFile {
             return Err(FsError::from(Code::FileTooBig));
         }
         let mut state = self.lock();
-        state.verify_cut(range)?;
+        let kept = state.verify_cut(range)?;
         let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
         if known {
             state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
         } else {
+            self.record_all(&mut state, kept)?;
             self.record(&mut state, Record::Write(range, crc32c::crc32c(data)))?;
         }
         if let Err(e) = state.file.write_all_at(data, off) {
@@ -140,7 +167,8 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         if !range.is_empty() {
-            state.verify_cut(range)?;
+            let kept = state.verify_cut(range)?;
+            self.record_all(&mut state, kept)?;
             self.record(&mut state, Record::Zero(range))?;
             if let Err(e) = disk::punch(&state.file, range) {
                 let e = state.err("punch", &e);
@@ -180,11 +208,13 @@ impl WorkingFile {
         if size > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
+        let cut = state.verify_cut(Range::new(size, state.map.size))?;
         // The piece that the new end cuts keeps a checksum of what is left.
         let mut kept = None;
         for piece in state.map.sums.partly(Range::new(size, u64::MAX)) {
             kept = state.verify(piece)?.map(|bytes| (piece.start, bytes));
         }
+        self.record_all(state, cut)?;
         self.record(state, Record::Resize(size))?;
         if let Err(e) = state.file.set_len(size) {
             let e = state.err("set the size of", &e);

@@ -11,6 +11,8 @@
 mod commit;
 mod content;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod tests;
 
 use super::disk::{self, io_error, read_zero_filled};
@@ -19,6 +21,7 @@ use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
 use super::map::FileMap;
 use super::spare::Spares;
+use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -256,6 +259,11 @@ impl WorkingFile {
         (state.verifier, state.boot) = (folder.verifier(), folder.boot());
     }
 
+    /// Puts records into the journal.
+    fn record_all(&self, state: &mut State, records: Vec<Record>) -> Result<()> {
+        records.into_iter().try_for_each(|record| self.record(state, record))
+    }
+
     /// Puts a record into the journal, which is started if there is none.
     fn record(&self, state: &mut State, record: Record) -> Result<()> {
         if state.gone {
@@ -276,7 +284,8 @@ impl WorkingFile {
     fn restate(&self, state: &mut State) -> Result<()> {
         if state.map.has_work() && !state.gone {
             let path = self.shared.folder.unsaved(self.ino);
-            let records = Record::restate(&state.map);
+            let mut records = state.all_kept()?;
+            records.extend(Record::restate(&state.map));
             self.shared.spares.replaced(self.ino);
             state.journal = Some(Journal::create(&path, &self.header(state), &records)?);
         }
@@ -359,12 +368,45 @@ impl State {
         self.row_changed = true;
     }
 
-    /// Verifies the pieces that a change of `range` cuts, before their checksum is given up.
-    fn verify_cut(&mut self, range: Range) -> Result<()> {
+    /// Verifies the pieces that a change of `range` cuts, before their checksum is given up. What is
+    /// left of them gets a checksum of its own, for the journal.
+    fn verify_cut(&mut self, range: Range) -> Result<Vec<Record>> {
+        let mut cut = Vec::new();
         for piece in self.map.sums.partly(range) {
-            self.verify(piece)?;
+            if self.verify(piece)?.is_some() {
+                cut.push(piece);
+            }
         }
-        Ok(())
+        let blocks = range.align_out(CHECKSUM_BLOCK);
+        cut.extend(self.map.loose.within(blocks).filter(|part| part.overlaps(range)));
+        let left = cut.iter().flat_map(|part| {
+            [
+                part.intersect(Range::new(0, range.start)),
+                part.intersect(Range::new(range.end, u64::MAX)),
+            ]
+        });
+        left.filter(|part| !part.is_empty()).map(|part| self.kept(part)).collect()
+    }
+
+    /// The record that bytes are here and clean.
+    fn kept(&self, range: Range) -> Result<Record> {
+        let mut bytes = Vec::new();
+        read_zero_filled(&self.file, range, &mut bytes).map_err(|e| self.err("read", &e))?;
+        Ok(Record::Kept(range, crc32c::crc32c(&bytes)))
+    }
+
+    /// The records of all clean bytes without a checksum of the index, block by block.
+    fn all_kept(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for loose in self.map.loose.iter() {
+            let mut at = loose.start;
+            while at < loose.end {
+                let block = Range::of_len(at, 1).align_out(CHECKSUM_BLOCK).intersect(loose);
+                records.push(self.kept(Range::new(at, block.end))?);
+                at = block.end;
+            }
+        }
+        Ok(records)
     }
 }
 

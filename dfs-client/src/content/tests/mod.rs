@@ -1,6 +1,7 @@
 mod bytes;
 mod fake;
 mod rig;
+mod room;
 mod telling;
 
 use crate::cache::{Cache, Owner};

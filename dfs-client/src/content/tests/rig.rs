@@ -101,7 +101,7 @@ impl Rig {
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
-        let cache = Arc::new(Cache::open(&dir.path().join("cache"), 256 << 20).unwrap());
+        let cache = Arc::new(Cache::open(&dir.path().join("cache"), config.cache_bytes).unwrap());
         let mount = MountId { uuid: cache.uuid(), verifier: cache.verifier() };
         let session = Session::establish(&config, mount, Arc::clone(&clock), Arc::clone(&metrics));
         let session = session.await.unwrap();

@@ -48,7 +48,7 @@ impl Fake {
     /// Does what the test said should happen to a call of this kind; answers only with a refusal.
     async fn befall(&self, fate: &Option<Fate>) -> Result<Option<Fail>, Status> {
         match fate {
-            None | Some(Fate::LoseAnswer) => Ok(None),
+            None | Some(Fate::LoseAnswer | Fate::Move) => Ok(None),
             Some(Fate::Lose) => Err(Status::unavailable("lost")),
             Some(Fate::Refuse(code)) => Ok(Some(refusal(*code))),
             Some(Fate::Hang) => {
@@ -175,14 +175,23 @@ impl Meta for Fake {
                 attr: request.want_attrs.then(|| attr(s, *ino)),
             };
             let entries: Vec<DirEntry> = behind.map(entry).collect();
-            let page = |entries: &[DirEntry]| ReadDirRep {
-                mark: mark(s),
-                entries: entries.to_vec(),
-                ..ReadDirRep::default()
+            let dir = attr(s, ROOT);
+            // Other directories change all the time.
+            let mut page = |entries: &[DirEntry]| {
+                s.seq += 1;
+                ReadDirRep {
+                    mark: mark(s),
+                    entries: entries.to_vec(),
+                    dir: Some(dir.clone()),
+                    ..ReadDirRep::default()
+                }
             };
-            let mut pages: Vec<_> = entries.chunks(2).map(page).collect();
+            let mut pages: Vec<_> = entries.chunks(2).map(&mut page).collect();
             pages.push(ReadDirRep { end: true, ..page(&[]) });
-            pages[0].dir = Some(attr(s, ROOT));
+            if matches!(fate, Some(Fate::Move)) {
+                // A name came and went between the pages.
+                pages.last_mut().and_then(|page| page.dir.as_mut()).expect("a page").dir_ver += 2;
+            }
             pages.into_iter().map(Ok).collect::<Vec<_>>()
         });
         if matches!(fate, Some(Fate::LoseAnswer)) {
@@ -195,6 +204,11 @@ impl Meta for Fake {
     async fn stat_fs(&self, request: Request<StatFsReq>) -> Reply<StatFsRep> {
         self.arrived("stat_fs", request.into_inner().caller);
         Ok(Response::new(StatFsRep { inodes: 7, ..StatFsRep::default() }))
+    }
+
+    async fn flush(&self, request: Request<FlushReq>) -> Reply<FlushRep> {
+        self.arrived("flush", request.into_inner().caller);
+        Ok(Response::new(FlushRep::default()))
     }
 
     unused! {

@@ -34,6 +34,8 @@ pub enum Fate {
     Refuse(Code),
     /// It is never answered.
     Hang,
+    /// The directory changes between the pages of a listing.
+    Move,
 }
 
 /// What the server knows and what it was asked.
@@ -50,6 +52,8 @@ pub struct State {
     pub mute: bool,
     /// The session is in the reclaim state.
     pub reclaim: bool,
+    /// Changes are answered before they are durable.
+    pub relaxed: bool,
     /// Refuse to attach: the session is unknown.
     pub forgotten: bool,
     pub seq: u64,
@@ -96,6 +100,7 @@ impl Fake {
             renew: true,
             mute: false,
             reclaim: false,
+            relaxed: false,
             forgotten: false,
             seq: 100,
             names: BTreeMap::new(),

@@ -107,6 +107,7 @@ impl Fake {
                     fail: (!known).then(|| refusal(Code::SessionExpired)),
                     leader_epoch: s.leader_epoch,
                     reclaim: s.reclaim,
+                    relaxed: s.relaxed,
                     ..Attached::default()
                 };
                 s.say(Say::Attached(attached));

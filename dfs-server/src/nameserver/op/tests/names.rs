@@ -76,8 +76,7 @@ impl Pair {
         let who = &users()[step.who];
         let (dir, to, any) = (self.dir(step.dir), self.dir(step.other_dir), self.any(step.any));
         let (text, other) = (NAMES[step.name], NAMES[step.other_name]);
-        let mode = MODES[step.mode];
-        let model = &mut self.model;
+        let (mode, model) = (MODES[step.mode], &mut self.model);
         let (ino, dir_ino, name, to_name) = (Ino(any), Ino(dir), name(text), name(other));
         let (wanted, op): (Answer, Box<dyn Op>) = match step.verb {
             0..3 => {

@@ -1,0 +1,196 @@
+//! What is durable when a job is answered, on a store that writes down what it is asked to do.
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::metastore::{Dentry, Inode, MemoryStore, Read, Recovered, SessionRow, Stripe};
+use dfs_core::extent::ObjectName;
+use dfs_core::{Ino, Seq};
+use std::sync::mpsc::sync_channel;
+
+/// What the store was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Commit(Durability),
+    Flush,
+}
+
+#[derive(Default)]
+struct Disk {
+    store: MemoryStore,
+    asked: Mutex<Vec<Asked>>,
+    /// Refuse everything with this.
+    broken: Mutex<Option<Code>>,
+}
+
+impl Disk {
+    fn note(&self, asked: Asked) -> Result<()> {
+        match *self.broken.lock().unwrap() {
+            Some(code) => Err(FsError::from(code)),
+            None => {
+                self.asked.lock().unwrap().push(asked);
+                Ok(())
+            }
+        }
+    }
+
+    fn last(&self) -> Option<Asked> {
+        self.asked.lock().unwrap().last().copied()
+    }
+
+    fn break_with(&self, code: Option<Code>) {
+        *self.broken.lock().unwrap() = code;
+    }
+}
+
+impl Read for Disk {
+    fn inode(&self, ino: Ino) -> Result<Option<Inode>> {
+        self.store.inode(ino)
+    }
+    fn dentries(&self, dir: Ino, first: u64, last: u64, limit: usize) -> Result<Vec<Dentry>> {
+        self.store.dentries(dir, first, last, limit)
+    }
+    fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.store.xattrs(ino)
+    }
+    fn stripes(&self, ino: Ino, first: u64, last: u64) -> Result<Vec<(u64, Stripe)>> {
+        self.store.stripes(ino, first, last)
+    }
+    fn answer(&self, sid: SessionId, op: OpId) -> Result<Option<Vec<u8>>> {
+        self.store.answer(sid, op)
+    }
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        self.store.number(name)
+    }
+}
+
+impl MetaStore for Disk {
+    fn raise_epoch(&self) -> Result<u16> {
+        self.store.raise_epoch()
+    }
+    fn recover(&self) -> Result<Recovered> {
+        self.store.recover()
+    }
+    fn inodes(&self) -> Result<u64> {
+        self.store.inodes()
+    }
+    fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
+        self.note(Asked::Commit(durability))?;
+        self.store.commit(epoch, seq, batch, durability)
+    }
+    fn flush(&self) -> Result<()> {
+        self.note(Asked::Flush)
+    }
+    fn each_object(&self, each: &mut dyn FnMut(ObjectName)) -> Result<()> {
+        self.store.each_object(each)
+    }
+}
+
+struct Setting {
+    disk: Arc<Disk>,
+    committer: Committer,
+}
+
+fn start(durability: Durability) -> Setting {
+    let disk = Arc::new(Disk::default());
+    let epoch = disk.raise_epoch().unwrap();
+    let setup = Setup {
+        store: disk.clone(),
+        numbers: Numbers::load(&*disk).unwrap(),
+        seq: Arc::new(Mutex::new(Sequencer::new(epoch))),
+        clock: Arc::new(SystemClock),
+        epoch,
+        cookie_key: [7; 16],
+        durability,
+    };
+    Setting { disk, committer: Committer::start(setup).unwrap() }
+}
+
+impl Setting {
+    /// Does the work, and says what the store was asked last when it was answered.
+    fn run(&self, work: Work) -> Result<Option<Asked>> {
+        let (answer, answered) = sync_channel(1);
+        let disk = Arc::clone(&self.disk);
+        self.committer.submit(work, move |done| {
+            answer.send(done.map(|_| disk.last())).unwrap();
+        });
+        answered.recv_timeout(Duration::from_secs(60)).expect("the work is answered")
+    }
+}
+
+/// Something that changes rows and no numbers.
+fn rows(sid: u64) -> Work {
+    let mut batch = Batch::default();
+    let row = SessionRow {
+        sid: SessionId(sid),
+        epoch: 1,
+        uuid: [1; 16],
+        verifier: [2; 16],
+        description: String::new(),
+        floor: 0,
+        absent: false,
+    };
+    batch.sessions.insert(row.sid, Some(row));
+    Work::Rows(batch)
+}
+
+#[test]
+fn relaxed_change_is_durable_when_a_flush_is_answered() {
+    let setting = start(Durability::Relaxed);
+    for round in 0..20 {
+        let before = setting.run(rows(round)).unwrap();
+        assert_eq!(before, Some(Asked::Commit(Durability::Relaxed)));
+        assert_eq!(setting.run(Work::Flush).unwrap(), Some(Asked::Flush));
+    }
+    // Nothing new: no flush is due.
+    let asked = setting.disk.asked.lock().unwrap().len();
+    setting.run(Work::Flush).unwrap();
+    assert_eq!(setting.disk.asked.lock().unwrap().len(), asked);
+}
+
+#[test]
+fn relaxed_flush_that_fails_is_told_and_tried_again() {
+    let setting = start(Durability::Relaxed);
+    setting.run(rows(1)).unwrap();
+    setting.run(Work::Flush).unwrap();
+    setting.disk.break_with(Some(Code::Io));
+    assert_eq!(setting.run(rows(2)).unwrap_err().code, Code::Io);
+    setting.disk.break_with(None);
+    setting.run(rows(3)).unwrap();
+    setting.disk.break_with(Some(Code::Io));
+    // The flush within 10 ms may have come before the disk broke: then there is nothing to tell.
+    let flushed = setting.disk.last() == Some(Asked::Flush);
+    assert!(flushed || setting.run(Work::Flush).is_err());
+    setting.disk.break_with(None);
+    setting.run(Work::Flush).unwrap();
+    assert_eq!(setting.disk.last(), Some(Asked::Flush));
+}
+
+#[test]
+fn relaxed_numbers_are_recorded_for_good_before_they_are_given_out() {
+    let setting = start(Durability::Relaxed);
+    let strict = Some(Asked::Commit(Durability::Strict));
+    assert_eq!(setting.run(Work::Version).unwrap(), strict);
+    let asked = setting.disk.asked.lock().unwrap().len();
+    setting.run(Work::Version).unwrap();
+    assert_eq!(setting.disk.asked.lock().unwrap().len(), asked, "one record is for many numbers");
+}
+
+#[test]
+fn strict_change_is_durable_when_it_is_answered() {
+    let setting = start(Durability::Strict);
+    let strict = Some(Asked::Commit(Durability::Strict));
+    assert_eq!(setting.run(rows(1)).unwrap(), strict);
+    assert_eq!(setting.run(Work::Flush).unwrap(), strict, "it needs no flush");
+}
+
+#[test]
+fn full_disk_refuses_jobs_and_forgets_nothing_else() {
+    let setting = start(Durability::Strict);
+    setting.run(Work::Version).unwrap();
+    setting.disk.break_with(Some(Code::NoSpace));
+    assert_eq!(setting.run(rows(1)).unwrap_err().code, Code::NoSpace);
+    setting.disk.break_with(None);
+    setting.run(rows(2)).unwrap();
+    let sessions = setting.disk.recover().unwrap().sessions;
+    assert_eq!(sessions.len(), 1, "the refused job has left nothing");
+}
