@@ -53,6 +53,7 @@ async fn until_it_listens(server: &Running) -> Channel {
             Ok(channel) => return channel,
             Err(error) => assert!(Instant::now() < deadline, "no server: {error}"),
         }
+        // Between two looks: a port that opens tells nobody.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
