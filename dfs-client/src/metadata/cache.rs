@@ -300,13 +300,13 @@ impl Cache {
         promised: bool,
         dir: Ino,
         name: &Name,
-        target: Target,
+        target: Option<Target>,
     ) {
         let key = Key::Name(dir, name.clone());
         self.changed_here(key.clone(), as_of);
         let kept = self.keeps(asked, Promised(promised.then_some(as_of)), &key, &Key::Dir(dir));
         if kept || self.dirs.contains(&dir) {
-            self.set_name(dir, name, kept.then_some(target));
+            self.set_name(dir, name, target.filter(|_| kept));
         }
     }
 

@@ -103,8 +103,8 @@ pub struct Renamed<'a> {
     pub dir: Attr,
     /// The name that changed.
     pub name: &'a Name,
-    /// What it leads to now.
-    pub target: Target,
+    /// What it leads to now; `None` if the reply does not say.
+    pub target: Option<Target>,
     /// How the listing changed.
     pub edit: Edit,
 }

@@ -253,6 +253,7 @@ impl Model {
                 self.cache.end_change(&keys);
             }
             Reply::OwnName(asked, mark, dir, name, target, edit, keys) => {
+                let target = Some(target);
                 self.cache.own_name(asked, &mark, Renamed { dir, name: &name, target, edit });
                 self.cache.end_change(&keys);
             }

@@ -27,7 +27,7 @@ impl Client {
         let (attr, dir) = (convert::need_attr(attr)?, convert::need_attr(dir)?);
         self.metadata.own_attr(asked, mark, attr.clone());
         let edit = Edit::Added(name.clone(), attr.ino, attr.kind);
-        let target = Target::Present(attr.ino);
+        let target = Some(Target::Present(attr.ino));
         self.metadata.own_name(asked, mark, Renamed { dir, name, target, edit });
         Ok(attr)
     }

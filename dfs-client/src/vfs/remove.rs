@@ -60,8 +60,8 @@ impl Vfs {
     }
 
     /// Moves a name (renameat2(2)). Errors: `NotFound`, `Exists` (no-replace), `NotEmpty`,
-    /// `IsDirectory`, `NotDirectory`, `Invalid` (into itself, or both flags), `AccessDenied`,
-    /// `NotPermitted`, `ReadOnly`.
+    /// `IsDirectory`, `NotDirectory`, `Invalid` (into itself, or an exchange with another flag),
+    /// `AccessDenied`, `NotPermitted`, `ReadOnly`.
     pub async fn rename(
         &self,
         who: &Credentials,
@@ -72,8 +72,8 @@ impl Vfs {
         flags: RenameFlags,
     ) -> Result<()> {
         self.writable()?;
-        if flags.noreplace && flags.exchange {
-            return Err(FsError::new(Code::Invalid, "no-replace and exchange exclude each other"));
+        if flags.exchange && (flags.noreplace || flags.whiteout) {
+            return Err(FsError::new(Code::Invalid, "exchanging names excludes the other flags"));
         }
         let (name, name2) = (Name::new(name)?, Name::new(name2)?);
         let victim = match flags.noreplace {
@@ -94,12 +94,13 @@ impl Vfs {
             to_name: name2.as_bytes().to_vec().into(),
             noreplace: flags.noreplace,
             exchange: flags.exchange,
+            whiteout: flags.whiteout,
             open: open.clone(),
             ..Default::default()
         };
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RenameRep| {
-            let moved = Moved { name: &name, name2: &name2, exchange: flags.exchange, open: &open };
+            let moved = Moved { name: &name, name2: &name2, flags, open: &open };
             client.moved(asked, reply, &moved)
         };
         self.client.change(who, touched, request, apply).await.map(drop)
@@ -126,7 +127,7 @@ impl Vfs {
 struct Moved<'a> {
     name: &'a Name,
     name2: &'a Name,
-    exchange: bool,
+    flags: RenameFlags,
     open: &'a [u64],
 }
 
@@ -138,7 +139,11 @@ impl Client {
             (convert::need_attr(reply.attr.clone())?, convert::need_attr(reply.dir.clone())?);
         self.metadata.own_attr(asked, &mark, gone.clone());
         let edit = Edit::Removed(name.clone());
-        self.metadata.own_name(asked, &mark, Renamed { dir, name, target: Target::Absent, edit });
+        self.metadata.own_name(
+            asked,
+            &mark,
+            Renamed { dir, name, target: Some(Target::Absent), edit },
+        );
         Ok(gone)
     }
 
@@ -159,13 +164,13 @@ impl Client {
         let to = reply.to_dir.clone().map(convert::attr_from).transpose()?;
         let to = to.unwrap_or_else(|| from.clone());
         let replaced_ino = replaced.as_ref().map(|attr| attr.ino);
-        let target = match (what.exchange, replaced_ino) {
+        let target = match replaced_ino {
             // Two names of one inode: POSIX has rename() do nothing.
-            (_, Some(ino)) if ino == moved.ino => Target::Present(ino),
-            (true, Some(ino)) => Target::Present(ino),
-            _ => Target::Absent,
+            Some(ino) if ino == moved.ino || what.flags.exchange => Some(Target::Present(ino)),
+            _ if what.flags.whiteout => None,
+            _ => Some(Target::Absent),
         };
-        let (target2, edit) = (Target::Present(moved.ino), Edit::Unknown);
+        let (target2, edit) = (Some(Target::Present(moved.ino)), Edit::Unknown);
         self.metadata.own_attr(asked, &mark, moved);
         if let Some(replaced) = replaced {
             self.keep_orphan(&replaced, what.open);

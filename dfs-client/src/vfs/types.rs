@@ -81,6 +81,8 @@ pub struct RenameFlags {
     pub noreplace: bool,
     /// RENAME_EXCHANGE.
     pub exchange: bool,
+    /// RENAME_WHITEOUT.
+    pub whiteout: bool,
 }
 
 /// When to set an extended attribute (setxattr(2)).

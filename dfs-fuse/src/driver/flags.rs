@@ -21,18 +21,16 @@ pub fn open(bits: i32) -> OpenFlags {
     }
 }
 
-/// Flags of renameat2(2); EINVAL for RENAME_WHITEOUT and what is not known.
+/// Flags of renameat2(2); EINVAL for those not known and for an exchange with another one.
 pub fn rename(flags: fuser::RenameFlags) -> Result<RenameFlags, Code> {
     use fuser::RenameFlags as F;
-    if !(flags - F::RENAME_NOREPLACE - F::RENAME_EXCHANGE).is_empty() {
+    let known = F::RENAME_NOREPLACE | F::RENAME_EXCHANGE | F::RENAME_WHITEOUT;
+    let [noreplace, exchange, whiteout] =
+        [F::RENAME_NOREPLACE, F::RENAME_EXCHANGE, F::RENAME_WHITEOUT].map(|f| flags.contains(f));
+    if !(flags - known).is_empty() || (exchange && (noreplace || whiteout)) {
         return Err(Code::Invalid);
     }
-    let (noreplace, exchange) =
-        (flags.contains(F::RENAME_NOREPLACE), flags.contains(F::RENAME_EXCHANGE));
-    if noreplace && exchange {
-        return Err(Code::Invalid);
-    }
-    Ok(RenameFlags { noreplace, exchange })
+    Ok(RenameFlags { noreplace, exchange, whiteout })
 }
 
 /// Flags of setxattr(2).
@@ -97,7 +95,8 @@ mod tests {
         assert!(rename(F::RENAME_NOREPLACE).unwrap().noreplace);
         assert!(rename(F::RENAME_EXCHANGE).unwrap().exchange);
         assert_eq!(rename(F::RENAME_EXCHANGE | F::RENAME_NOREPLACE), Err(Code::Invalid));
-        assert_eq!(rename(F::RENAME_WHITEOUT), Err(Code::Invalid));
+        assert!(rename(F::RENAME_WHITEOUT).unwrap().whiteout);
+        assert_eq!(rename(F::RENAME_EXCHANGE | F::RENAME_WHITEOUT), Err(Code::Invalid));
         assert_eq!(rename(F::from_bits_retain(64)), Err(Code::Invalid));
     }
 

@@ -248,6 +248,7 @@ impl Meta for Services {
                 to_name: name_of(&req.to_name)?,
                 noreplace: req.noreplace,
                 exchange: req.exchange,
+                whiteout: req.whiteout,
             };
             let mutation = opening(rename, req.open.clone());
             let applied = self.server.mutate(self.caller(&req), mutation).await?;

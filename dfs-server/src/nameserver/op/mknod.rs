@@ -19,7 +19,8 @@ pub struct Mknod {
     /// Permission bits, umask applied.
     pub mode: u32,
     /// What to make. A directory fails with `NotPermitted`, a symbolic link with `Invalid`, a
-    /// device with `NotPermitted` unless the superuser asks.
+    /// device other than a whiteout (character device 0:0) with `NotPermitted` unless the superuser
+    /// asks (Linux `vfs_mknod`).
     pub kind: Kind,
     /// Device number of a device, else ignored.
     pub rdev: u32,
@@ -28,6 +29,10 @@ pub struct Mknod {
 impl Mknod {
     fn is_device(&self) -> bool {
         matches!(self.kind, Kind::CharDevice | Kind::BlockDevice)
+    }
+
+    fn is_whiteout(&self) -> bool {
+        self.kind == Kind::CharDevice && self.rdev == 0
     }
 }
 
@@ -49,7 +54,7 @@ impl Op for Mknod {
             _ => {}
         }
         rules::new_name(cx, view, self.dir, &self.name)?;
-        if self.is_device() && !cx.who.is_root() {
+        if self.is_device() && !self.is_whiteout() && !cx.who.is_root() {
             let text = format!("user {} makes no device {}", cx.who.uid, self.name);
             return Err(FsError::new(Code::NotPermitted, text));
         }

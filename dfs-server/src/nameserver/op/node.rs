@@ -59,7 +59,14 @@ impl NewNode<'_> {
         NewNode { kind, mode, rdev: 0, link_target: b"" }
     }
 
-    /// Makes the inode and its name; `check` has seen that the name is absent.
+    /// What hides a name of a lower layer: a character device 0:0 without permissions (Linux
+    /// `vfs_whiteout`).
+    pub fn whiteout() -> NewNode<'static> {
+        NewNode::new(Kind::CharDevice, 0)
+    }
+
+    /// Makes the inode and its name and stamps the directory; `check` has seen that the name is
+    /// absent.
     pub fn make(
         &self,
         cx: &Context<'_>,
@@ -67,6 +74,19 @@ impl NewNode<'_> {
         dir: Ino,
         name: &Name,
     ) -> Result<Outcome> {
+        let object = Some(self.place(cx, txn, dir, name)?);
+        let dir = Some(txn.names_changed(dir)?);
+        Ok(Outcome { object, dir, created: true, ..Outcome::default() })
+    }
+
+    /// Makes the inode and has the name stand for it, whatever it named before.
+    pub fn place(
+        &self,
+        cx: &Context<'_>,
+        txn: &mut Txn<'_>,
+        dir: Ino,
+        name: &Name,
+    ) -> Result<Attr> {
         let parent = txn.attr(dir)?;
         let ino = txn.numbers.new_ino(txn.batch);
         let mut attr = blank(ino, self.kind, txn.now);
@@ -77,8 +97,7 @@ impl NewNode<'_> {
         inherit(&mut attr, &parent, cx.who, self.mode);
         txn.put(Inode { attr: attr.clone(), unit: STRIPE_UNIT });
         txn.set_name(cx, dir, name, &attr)?;
-        let dir = txn.names_changed(dir)?;
-        Ok(Outcome { object: Some(attr), dir: Some(dir), created: true, ..Outcome::default() })
+        Ok(attr)
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) struct Ends {
 impl Rename {
     /// Reads both ends and settles what the flags demand of them.
     pub(super) fn ends(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Ends> {
-        if self.noreplace && self.exchange {
-            return Err(FsError::new(Code::Invalid, "rename without replacing excludes exchange"));
+        if self.exchange && (self.noreplace || self.whiteout) {
+            return Err(FsError::new(Code::Invalid, "exchanging names excludes the other flags"));
         }
         let from_dir = resolve::search(cx, view, self.from_dir)?;
         let to_dir = resolve::search(cx, view, self.to_dir)?;

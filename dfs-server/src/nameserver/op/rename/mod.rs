@@ -3,6 +3,7 @@
 mod check;
 
 use super::intents::Intents;
+use super::node::NewNode;
 use super::{Context, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
@@ -26,6 +27,8 @@ pub struct Rename {
     pub noreplace: bool,
     /// Swap the two, which must both exist (`RENAME_EXCHANGE`).
     pub exchange: bool,
+    /// Leave a whiteout under the old name (`RENAME_WHITEOUT`), as overlay file systems ask for.
+    pub whiteout: bool,
 }
 
 impl Rename {
@@ -103,7 +106,11 @@ impl Op for Rename {
                 Some(attr)
             }
             _ => {
-                txn.remove_name(cx, self.from_dir, &self.from_name)?;
+                if self.whiteout {
+                    NewNode::whiteout().place(cx, txn, self.from_dir, &self.from_name)?;
+                } else {
+                    txn.remove_name(cx, self.from_dir, &self.from_name)?;
+                }
                 target.map(|target| txn.drop_link(target)).transpose()?
             }
         };

@@ -37,6 +37,7 @@ fn rename(from: (Ino, &str), to: (Ino, &str)) -> Rename {
         to_name: name(to.1),
         noreplace: false,
         exchange: false,
+        whiteout: false,
     }
 }
 
@@ -149,6 +150,7 @@ fn renaming_fails_as_on_linux() {
     let (w, root) = (&mut world, &Credentials::root());
     let no_replace = |op: Rename| Rename { noreplace: true, ..op };
     let swap = |op: Rename| Rename { exchange: true, ..op };
+    let white = |op: Rename| Rename { whiteout: true, ..op };
     refused(w, root, &rename((ROOT, "nothing"), (ROOT, "x")), Code::NotFound);
     refused(w, root, &rename((ROOT, "f"), (ROOT, "d")), Code::IsDirectory);
     refused(w, root, &rename((ROOT, "d"), (ROOT, "f")), Code::NotDirectory);
@@ -160,6 +162,7 @@ fn renaming_fails_as_on_linux() {
     refused(w, root, &swap(rename((ROOT, "f"), (ROOT, "x"))), Code::NotFound);
     refused(w, root, &no_replace(rename((ROOT, "f"), (ROOT, "d"))), Code::Exists);
     refused(w, root, &no_replace(swap(rename((ROOT, "f"), (ROOT, "d")))), Code::Invalid);
+    refused(w, root, &white(swap(rename((ROOT, "f"), (ROOT, "d")))), Code::Invalid);
     refused(w, &alice(), &rename((shut, "x"), (ROOT, "x")), Code::AccessDenied);
     refused(w, &alice(), &rename((ROOT, "f"), (shut, "x")), Code::AccessDenied);
     refused(w, &alice(), &rename((sticky, "x"), (ROOT, "x")), Code::NotPermitted);

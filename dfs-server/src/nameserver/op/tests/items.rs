@@ -4,6 +4,7 @@ use super::harness::{KEY, World, name};
 use crate::nameserver::op::*;
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
+use dfs_core::attr::Kind;
 use dfs_core::hub::{Hold, IntentKey, Item};
 
 const ROOT: Ino = Ino::ROOT;
@@ -22,7 +23,15 @@ fn create(w: &mut World, dir: Ino, text: &str) -> Ino {
 
 fn rename(from: (Ino, &str), to: (Ino, &str), exchange: bool) -> Rename {
     let (from_name, to_name) = (name(from.1), name(to.1));
-    Rename { from_dir: from.0, from_name, to_dir: to.0, to_name, noreplace: false, exchange }
+    Rename {
+        from_dir: from.0,
+        from_name,
+        to_dir: to.0,
+        to_name,
+        noreplace: false,
+        exchange,
+        whiteout: false,
+    }
 }
 
 fn intents(w: &World, op: &dyn Op) -> Vec<(IntentKey, Hold)> {
@@ -137,4 +146,22 @@ fn replacing_a_name_keeps_its_place_in_the_listing() {
     let before = cookie(&w);
     w.must(&rename((ROOT, "new"), (ROOT, "old"), false));
     assert_eq!(cookie(&w), before);
+}
+
+#[test]
+fn a_whiteout_takes_the_old_name() {
+    let mut w = World::new();
+    let d = mkdir(&mut w, ROOT, "d");
+    let found = |w: &World, dir, text| {
+        crate::nameserver::resolve::entry(&KEY, &w.store, dir, &name(text)).unwrap().unwrap().ino
+    };
+    let (sub, f) = (mkdir(&mut w, ROOT, "sub"), create(&mut w, ROOT, "f"));
+    for (from, dir, to, moved) in [("sub", d, "sub", sub), ("f", ROOT, "g", f)] {
+        w.must(&Rename { whiteout: true, ..rename((ROOT, from), (dir, to), false) });
+        assert_eq!(found(&w, dir, to), moved);
+        let white = w.attr(found(&w, ROOT, from));
+        assert_eq!((white.kind, white.mode, white.rdev), (Kind::CharDevice, 0, 0));
+        w.check_tree();
+    }
+    assert_eq!((w.attr(ROOT).nlink, w.attr(ROOT).size), (3, 4), "d, sub, f, g");
 }

@@ -117,6 +117,7 @@ impl Pair {
                         to_name,
                         noreplace,
                         exchange,
+                        whiteout: false,
                     }),
                 )
             }
