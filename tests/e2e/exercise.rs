@@ -1,6 +1,7 @@
 //! File content through several mounts in turn, against one image of what it must be: every promise
 //! about content at once (PROTOCOL G2; POSIX read(), write(), ftruncate(), mmap()).
 
+mod check;
 mod player;
 
 use dfs_tests::{sizes, world};

@@ -24,7 +24,7 @@ pub const GROUPS: &[(&str, Group)] = &[
     ("attributes", attributes),
 ];
 
-pub const KNOWN: &[Differs] = &[("rename with WHITEOUT", "EINVAL")];
+pub const KNOWN: &[Differs] = &[];
 
 /// Every byte a name can hold.
 fn bytes(folder: &Path, answers: &mut Answers) {
