@@ -458,7 +458,7 @@ fn names_of_a_long_listing_stay_known_while_names_are_added_here() {
         (attr.dir_ver, attr.attr_ver) = (n + 1, n + 2);
         let (of, target) = (name(n), Target::Present(Ino(100 + n)));
         let edit = Edit::Added(of.clone(), Ino(100 + n), Kind::File);
-        let renamed = Renamed { dir: attr, name: &of, target, edit };
+        let renamed = Renamed { dir: attr, name: &of, target: Some(target), edit };
         metadata.own_name(metadata.asked(), &promised(n + 2), renamed);
     }
     assert_eq!(metadata.name(dir, &name(9_999)), Some(Target::Present(Ino(10_099))));
