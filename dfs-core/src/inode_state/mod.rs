@@ -16,7 +16,7 @@
 //! | I9 | any | revoked, fenced, lost | save the bytes aside, fail the writers |
 //! | I10 | DIRTY | session lease ended | wait, then rescue if the grant is gone |
 //! | I11 | any | newer version, nothing unsaved | advance |
-//! | I12 | DIRTY | newer version while the lease is held | as I9: somebody broke the rules |
+//! | I12 | DIRTY | newer version under the lease, which is not going back | as I9: somebody broke the rules |
 
 use crate::id::{Fence, GrantId};
 use crate::limits::LEASE_IDLE;
@@ -455,8 +455,9 @@ impl InodeState {
             return Some(Effect::Advance);
         }
         match self.lease {
-            // The rescue finds out.
-            Lease::Adrift(_) => None,
+            // The rescue finds out; or the commit that gives the lease back, whose answer the news of
+            // the next holder's version may overtake.
+            Lease::Adrift(_) | Lease::Returning(_) => None,
             _ => {
                 self.lease = Lease::None;
                 self.recalled = None;

@@ -206,6 +206,19 @@ fn i11_i12_newer_version_advances_unless_bytes_are_unsaved() {
 }
 
 #[test]
+fn regression_i12_next_holders_version_may_overtake_the_answer_to_the_last_commit() {
+    let mut state = own();
+    state.step(at(101), Event::WriterClosed);
+    state.step(at(101), Event::Wrote);
+    assert_eq!(state.step(at(102), recall(1, 0)), Some(Effect::Return));
+    assert_eq!(state.step(at(103), Event::Moved), None);
+    state.step(at(104), Event::Committed { clean: true });
+    state.step(at(104), Event::Returned);
+    assert!(state.is_idle());
+    assert_eq!(state.step(at(105), Event::Moved), Some(Effect::Advance));
+}
+
+#[test]
 fn recall_of_a_strange_grant_is_disowned() {
     let disown = Some(Effect::Disown(GrantId(8), Fence(8)));
     assert_eq!(InodeState::new(EVERY).step(at(0), recall(8, 5)), disown);
