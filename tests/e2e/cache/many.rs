@@ -13,9 +13,14 @@ const FIRST: u64 = 1 << 40;
 /// It takes under a second; the machine may be busy.
 const MOUNT_WITHIN: Duration = Duration::from_secs(30);
 
+/// The cache that a daemon has just left: it may outlive its mount for a moment.
+fn open(folder: &Path) -> Cache {
+    wait::until(LIMIT, "the daemon to leave its cache", || Cache::open(folder, u64::MAX / 2).ok())
+}
+
 /// Puts files into a cache folder as a mount would that read them all.
 fn fill(folder: &Path) {
-    let cache = Cache::open(folder, u64::MAX / 2).unwrap();
+    let cache = open(folder);
     for ino in FIRST..FIRST + FILES {
         let file = cache.open_file(Ino(ino), 1, 100).unwrap();
         assert!(file.fill(1, 0, &[7; 100]).unwrap());
@@ -48,11 +53,7 @@ fn cache_of_a_hundred_thousand_files_mounts_at_once() {
         let (_, calls) = budget::of(&server, read);
         assert_eq!(calls.get("object_read"), None, "content is here: {calls:?}");
         a.unmount();
-        // The daemon may still look through the folder.
-        let cache = wait::until(LIMIT, "the daemon to leave its cache", || {
-            Cache::open(a.cache(), u64::MAX / 2).ok()
-        });
-        assert_eq!(cache.stats().files as u64, FILES + 20, "files were forgotten");
+        assert_eq!(open(a.cache()).stats().files as u64, FILES + 20, "files were forgotten");
         w.say(format!("{FILES} cached files: mounted and listed in {took:.2?}"));
     });
 }
