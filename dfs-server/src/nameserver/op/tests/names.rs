@@ -75,8 +75,7 @@ impl Pair {
     fn run(&mut self, step: Step) {
         let who = &users()[step.who];
         let (dir, to, any) = (self.dir(step.dir), self.dir(step.other_dir), self.any(step.any));
-        let (text, other) = (NAMES[step.name], NAMES[step.other_name]);
-        let mode = MODES[step.mode];
+        let (text, other, mode) = (NAMES[step.name], NAMES[step.other_name], MODES[step.mode]);
         let model = &mut self.model;
         let (ino, dir_ino, name, to_name) = (Ino(any), Ino(dir), name(text), name(other));
         let (wanted, op): (Answer, Box<dyn Op>) = match step.verb {
