@@ -153,9 +153,8 @@ fn start_session(args: &MountArgs, mountpoint: &Path, ending: &Ending) -> Result
         Ok(session)
     };
     start().map_err(|e: std::io::Error| {
-        let (place, hint) = (mountpoint.display(), mounting::hint(&e));
-        // What fusermount3 says comes with a newline.
-        Failure::mount(format!("cannot mount on {place}: {}{hint}", e.to_string().trim_end()))
+        let why = mounting::explain(&e);
+        Failure::mount(format!("cannot mount on {}: {why}", mountpoint.display()))
     })
 }
 

@@ -65,9 +65,13 @@ pub fn refuse_twice(source: &str, mountpoint: &Path) -> Result<()> {
     }
 }
 
-/// What to do about a mount that failed, to follow the error; empty if the error says it.
-pub fn hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
+/// Why a mount failed and what to do about it, in one line.
+pub fn explain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    // fusermount3 may warn first, of a missing /etc/mtab for one; what stopped it comes last.
+    let why = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+    let hint = match error.kind() {
+        _ if why.starts_with("fusermount3:") && !why.contains("/dev/fuse") => "",
         std::io::ErrorKind::NotFound => {
             " (is the kernel module fuse loaded, and fusermount3 installed?)"
         }
@@ -75,7 +79,8 @@ pub fn hint(error: &std::io::Error) -> &'static str {
             " (users need fusermount3, and the right to open /dev/fuse: as root, chmod 666 /dev/fuse)"
         }
         _ => "",
-    }
+    };
+    format!("{why}{hint}")
 }
 
 /// Ends a mount that nobody uses.
@@ -182,6 +187,15 @@ mod tests {
         let plain = super::config(&args("allow_other"));
         assert!(plain.mount_options.contains(&MountOption::RW) && plain.clone_fd);
         assert_eq!(plain.acl, SessionACL::All);
+    }
+
+    #[test]
+    fn failures_of_fusermount_are_one_line() {
+        use std::io::{Error, ErrorKind};
+        let said = "fusermount3: failed to open /etc/mtab\nfusermount3: option not allowed\n";
+        let error = Error::new(ErrorKind::PermissionDenied, said);
+        assert_eq!(explain(&error), "fusermount3: option not allowed");
+        assert!(explain(&Error::from_raw_os_error(2)).ends_with("fusermount3 installed?)"));
     }
 
     #[test]

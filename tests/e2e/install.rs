@@ -36,6 +36,8 @@ impl System {
         // What the machine itself has installed is hidden, so that it cannot do the work.
         let remove = "rm -f /usr/local/bin/dfs-* /sbin/mount.fuse.dfs /sbin/umount.fuse.dfs";
         shell::script(STEP, w.dir(), remove);
+        // fusermount3 wants it; every Debian but the barest has it.
+        shell::script(STEP, w.dir(), "test -e /etc/mtab || ln -s /proc/self/mounts /etc/mtab");
         assert!(system.covers.iter().all(|cover| cover.changes().lines().count() <= 2));
         system
     }
@@ -129,8 +131,6 @@ fn install_every_form_of_mount_works_and_umount_saves() {
             shell::script(STEP, &p.path, &format!("echo '{text}' >f; seq 200000 >big"));
             succeed(w, &format!("umount {path}"), &p);
             assert!(fusectl::mounted(&p.path).is_none(), "{form}");
-            // The daemon has let go of its cache, which is the last that it does.
-            shell::script(STEP, w.dir(), "flock --nonblock cache-p/dfs-fuse.lock true");
             assert_eq!(std::fs::read_to_string(b.at("f")).unwrap().trim_end(), text);
             assert_eq!(std::fs::metadata(b.at("big")).unwrap().len(), 1_288_895);
         }
