@@ -11,6 +11,7 @@ mod isolated;
 pub mod load;
 pub mod logs;
 pub mod mount;
+pub mod person;
 pub mod process;
 pub mod programs;
 pub mod seed;
