@@ -31,6 +31,29 @@ pub const S_ISGID: u32 = 0o2000;
 /// Restricted deletion ("sticky").
 pub const S_ISVTX: u32 = 0o1000;
 
+/// Permissions asked for something new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewMode {
+    /// Permission bits with suid, sgid and sticky (07777).
+    pub mode: u32,
+    /// Bits that go, unless the directory has a default access control list (umask(2)).
+    pub umask: u32,
+}
+
+impl NewMode {
+    /// The bits that stay where the umask counts.
+    pub fn masked(self) -> u32 {
+        self.mode & !(self.umask & 0o777)
+    }
+}
+
+impl From<u32> for NewMode {
+    /// Permission bits without umask.
+    fn from(mode: u32) -> NewMode {
+        NewMode { mode, umask: 0 }
+    }
+}
+
 /// Attributes of an inode at one moment, as clients see them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attr {

@@ -25,6 +25,7 @@ pub mod range;
 pub mod seq;
 pub mod session;
 pub mod time;
+pub mod xattr;
 
 pub use error::{Code, FsError, Result};
 pub use id::{Fence, GrantId, Ino, OpId, RequestId, SessionId};

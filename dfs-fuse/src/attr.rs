@@ -1,6 +1,6 @@
 //! Attributes, kinds, times, flags and errors between `dfs-core` and `fuser`.
 
-use dfs_core::attr::{Attr, Kind, SetTime};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::{FsError, Ino};
 use fuser::{Errno, FileAttr, FileType, Generation as Reuse, INodeNo, TimeOrNow};
@@ -10,6 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const NO_REUSE: Reuse = Reuse(0);
 /// `st_blksize`: programs read and write in pieces of this many bytes.
 const BLOCK_SIZE: u32 = 64 * 1024;
+
+/// What a program asked for something new; `mode` as mknod(2) has it.
+pub fn new_mode(mode: u32, umask: u32) -> NewMode {
+    NewMode { mode: mode & MODE_MASK, umask }
+}
 
 /// Inode numbers of the server and of the kernel: the same, except that the kernel's root is 1.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +50,7 @@ impl Numbers {
             ctime: system_time(attr.ctime),
             crtime: system_time(attr.btime),
             kind: file_type(attr.kind),
-            perm: (attr.mode & dfs_core::attr::MODE_MASK) as u16,
+            perm: (attr.mode & MODE_MASK) as u16,
             nlink: attr.nlink,
             uid: attr.uid,
             gid: attr.gid,

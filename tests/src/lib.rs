@@ -13,6 +13,7 @@ pub mod load;
 pub mod logs;
 pub mod mapping;
 pub mod mount;
+pub mod person;
 pub mod process;
 pub mod programs;
 pub mod seed;

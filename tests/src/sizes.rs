@@ -16,6 +16,16 @@ pub fn name_operations() -> usize {
     pick(1_500, 20_000)
 }
 
+/// Random calls of several users, compared with ext4.
+pub fn permission_calls() -> usize {
+    pick(2_000, 50_000)
+}
+
+/// Random record locks, compared with ext4.
+pub fn lock_calls() -> usize {
+    pick(400, 10_000)
+}
+
 /// Files written on one mount and read on the other, in each direction.
 pub fn handovers() -> usize {
     pick(600, 20_000)

@@ -1,6 +1,7 @@
 //! copy_file_range(2): the target shares the objects of the source, no data moves.
 
 use super::Content;
+use super::handle::Handle;
 use super::inode::File;
 use super::lease::Ask;
 use super::remote::{Wanted, system};
@@ -63,19 +64,21 @@ impl Content {
             let _gate = to.file.gate.write().await;
             let held = to.file.lock().machine.writable();
             let (Some(held), false) = (held, to.file.lock().has_work()) else { continue };
-            self.clone_under(&from.file, &to.file, held, copy).await?;
+            self.clone_under(&from.file, &to, held, copy).await?;
             return Ok(len);
         }
     }
 
-    /// Called with the target clean, leased and its gate closed.
+    /// Called with the target clean, leased and its gate closed. It is the writer's doing: without
+    /// privileges it takes set-user-id from the target.
     async fn clone_under(
         &self,
         from: &Arc<File>,
-        to: &Arc<File>,
+        by: &Handle,
         held: Held,
         copy: Copy,
     ) -> Result<()> {
+        let to = &by.file;
         let request = v1::CloneReq {
             caller: None,
             src: from.ino.0,
@@ -93,7 +96,7 @@ impl Content {
             Ok(())
         };
         let touched = vec![Key::Attr(to.ino)];
-        let reply = self.client.change(&system(), touched, request, apply).await?;
+        let reply = self.client.change(&by.who, touched, request, apply).await?;
         let attr = convert::need_attr(reply.attr)?;
         let wanted =
             Wanted { have_ver: to.view().working.version(), data_max: 0, from: 0, opened: true };

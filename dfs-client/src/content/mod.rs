@@ -102,6 +102,11 @@ impl Content {
         self.files().conflicts.get(&ino).cloned()
     }
 
+    /// Whether there are writes here that no version holds yet.
+    pub(crate) fn is_written(&self, ino: Ino) -> bool {
+        self.find(ino).is_some_and(|file| file.lock().written_at.is_some())
+    }
+
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,6 +31,9 @@ pub const NAMES_MAX: usize = 524_288;
 /// New things are refused from this excess on, until the excess was given up.
 const EXCESS: usize = 8192;
 
+/// Longer than any mount lasts: what the kernel keeps until it is told otherwise.
+const KEPT_BY_THE_KERNEL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Names of an inode's extended attributes with their values, sorted by name.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -178,6 +181,13 @@ impl Metadata {
         }
         let until = self.clock.now() + ttl;
         self.cache().lend_attr(ino, until)
+    }
+
+    /// Whether the kernel will be told when an inode's access control lists change, which it keeps
+    /// without a lifetime.
+    pub fn lend_acls(&self, ino: Ino) -> bool {
+        let until = self.clock.now() + KEPT_BY_THE_KERNEL;
+        self.cache().lend_attr(ino, until).is_some()
     }
 
     /// Whether the kernel may believe for `ttl` from now on that the name leads to `target`.

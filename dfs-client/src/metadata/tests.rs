@@ -429,6 +429,19 @@ fn kernel_is_told_only_of_what_it_may_believe() {
 }
 
 #[test]
+fn regression_kernel_is_told_of_lists_it_keeps_without_a_lifetime() {
+    let clock = Arc::new(ManualClock::new(Duration::from_secs(100)));
+    let cache = Metadata::new(clock.clone());
+    assert!(!cache.lend_acls(Ino(2)), "nothing is promised");
+    cache.store_attr(cache.asked(), &promised(1), plain_attr(Ino(2), Kind::File));
+    assert!(cache.lend_acls(Ino(2)));
+    clock.advance(Duration::from_secs(24 * 3600));
+    let items = vec![v1::InvalItem { what: Some(v1::inval_item::What::Attr(2)) }];
+    let stale = cache.push(&v1::Inval { seq: 5, items });
+    assert_eq!(stale.attrs, [Ino(2)]);
+}
+
+#[test]
 fn room_is_made_from_the_least_used() {
     let cache = Metadata::new(Arc::new(ManualClock::new(Duration::from_secs(100))));
     let asked = cache.asked();

@@ -2,11 +2,14 @@
 
 use super::{Entry, Vfs};
 use crate::client::Client;
-use crate::metadata::Key;
-use dfs_core::access::{self, Credentials};
-use dfs_core::attr::{Attr, SetAttr};
+use crate::metadata::{Key, Xattrs};
+use dfs_core::access::{self, Acl, Credentials};
+use dfs_core::attr::{Attr, S_ISGID, S_ISUID, SetAttr};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
+
+/// Bits that change who a program runs as.
+const SET_ID: u32 = S_ISUID | S_ISGID;
 
 impl Vfs {
     /// Attributes (stat(2)). A handle makes no difference: all handles of an inode share one view.
@@ -43,20 +46,26 @@ impl Vfs {
         Ok(self.client.entry(attr))
     }
 
-    /// Leaves a change to the next commit if the file is open for writing here and the caller may
-    /// plainly make it; in every other case the server decides.
+    /// Leaves new times to the next commit if the file is open for writing here and the caller may
+    /// plainly set them; in every other case the server decides. Mode and owner never wait: others
+    /// must see at once who may do what.
     async fn stage(&self, who: &Credentials, ino: Ino, set: &SetAttr) -> Result<Option<Attr>> {
         let Some(hooks) = self.client.hooks() else { return Ok(None) };
         if set.size.is_some() || !self.client.is_open(ino) {
             return Ok(None);
         }
         let attr = self.client.attr(ino).await?;
-        if owner_may(who, &attr, set) && hooks.stage_attrs(ino, set) {
+        if is_owner(who, &attr)
+            && let Some(times) = only_times(&attr, set)
+            && hooks.stage_attrs(ino, &times)
+        {
             return Ok(Some(attr));
         }
-        // What was left to the next commit came before this change: a chown that overtook a chmod
-        // would take its set-user-id bit away.
-        hooks.flush(ino).await?;
+        if set.mode.is_some_and(|mode| mode & SET_ID != 0) {
+            // Writes left to the next commit came before this change: they would take the new bits
+            // away.
+            hooks.flush(ino).await?;
+        }
         Ok(None)
     }
 
@@ -90,22 +99,52 @@ impl Vfs {
             self.writable()?;
         }
         let attr = self.client.attr(ino).await?;
-        match access::permits(who, &attr, mask) {
+        let permitted = match self.permits(who, &attr, mask) {
+            Some(permitted) => permitted,
+            None => {
+                let all = self.xattrs(ino).await?;
+                access::permits(who, &attr, acl_among(&all)?.as_ref(), mask)
+            }
+        };
+        match permitted {
             true => Ok(()),
             false => Err(FsError::new(Code::AccessDenied, format!("no permission on inode {ino}"))),
         }
     }
 }
 
-/// Whether the owner, or the superuser, asks for what the owner may always have: other permission
-/// bits without set-id, and times. The finer rules are the server's.
-fn owner_may(who: &Credentials, attr: &Attr, set: &SetAttr) -> bool {
-    const SET_ID: u32 = 0o6000;
-    let plain_mode = set.mode.is_none_or(|mode| mode & SET_ID == 0);
-    let owner = who.is_root() || who.uid == attr.uid;
-    let same_owner = set.uid.is_none_or(|uid| uid == attr.uid) || who.is_root();
-    let same_group = set.gid.is_none_or(|gid| gid == attr.gid) || who.is_root();
-    owner && plain_mode && same_owner && same_group
+impl Vfs {
+    /// Whether what is known here permits it; none: there may be an access control list that is not
+    /// known.
+    pub(super) fn permits(&self, who: &Credentials, attr: &Attr, mask: u32) -> Option<bool> {
+        let listed = attr.has_xattrs && !who.is_root() && who.uid != attr.uid;
+        if !listed {
+            return Some(access::permits(who, attr, None, mask));
+        }
+        let all = self.client.metadata.xattrs(attr.ino)?;
+        let acl = acl_among(&all).ok()?;
+        Some(access::permits(who, attr, acl.as_ref(), mask))
+    }
+}
+
+/// The access control list among extended attributes, if there is one.
+fn acl_among(all: &Xattrs) -> Result<Option<Acl>> {
+    let found = all.iter().find(|(name, _)| name == access::ACL_ACCESS);
+    found.map(|(_, value)| Acl::decode(value)).transpose()
+}
+
+fn is_owner(who: &Credentials, attr: &Attr) -> bool {
+    who.is_root() || who.uid == attr.uid
+}
+
+/// The change without mode and owner, if those are the present ones; none if they would change.
+fn only_times(attr: &Attr, set: &SetAttr) -> Option<SetAttr> {
+    let same_mode = set.mode.is_none_or(|mode| mode == attr.mode && mode & SET_ID == 0);
+    let same_owner = set.uid.is_none_or(|uid| uid == attr.uid);
+    let same_group = set.gid.is_none_or(|gid| gid == attr.gid);
+    let keeps_bits = !set.drop_suid || attr.mode & SET_ID == 0;
+    let times = SetAttr { atime: set.atime, mtime: set.mtime, ..SetAttr::default() };
+    (same_mode && same_owner && same_group && keeps_bits).then_some(times)
 }
 
 #[cfg(test)]
@@ -114,25 +153,34 @@ mod tests {
     use dfs_core::attr::{Kind, SetTime};
     use dfs_core::time::Timestamp;
 
-    fn file(uid: u32) -> Attr {
-        let mut attr = crate::metadata::plain_attr(Ino(9), Kind::File);
-        attr.uid = uid;
-        attr
+    #[test]
+    fn only_times_wait_for_the_next_commit() {
+        let mut file = crate::metadata::plain_attr(Ino(9), Kind::File);
+        (file.uid, file.gid, file.mode) = (5, 6, 0o640);
+        let set = SetAttr::default;
+        let mtime = Some(SetTime::To(Timestamp::default()));
+        let touch = SetAttr { mtime, ..set() };
+        assert_eq!(only_times(&file, &touch), Some(touch));
+        let same = SetAttr { mode: Some(0o640), uid: Some(5), drop_suid: true, ..touch };
+        assert_eq!(only_times(&file, &same), Some(touch), "what stays the same needs no call");
+        for change in [
+            SetAttr { mode: Some(0o600), ..touch },
+            SetAttr { uid: Some(7), ..touch },
+            SetAttr { gid: Some(7), ..touch },
+        ] {
+            assert_eq!(only_times(&file, &change), None, "{change:?}");
+        }
+        file.mode = 0o4755;
+        let mode = SetAttr { mode: Some(0o4755), ..set() };
+        assert_eq!(only_times(&file, &mode), None, "writes not saved yet would drop the bit");
+        assert_eq!(only_times(&file, &SetAttr { uid: Some(5), drop_suid: true, ..set() }), None);
     }
 
     #[test]
-    fn only_plain_changes_of_the_owner_are_staged() {
+    fn only_owners_set_times_without_asking() {
+        let file = Attr { uid: 5, ..crate::metadata::plain_attr(Ino(9), Kind::File) };
         let user = |uid| Credentials { uid, gid: 1, groups: Vec::new() };
-        let chmod = SetAttr { mode: Some(0o600), ..SetAttr::default() };
-        assert!(owner_may(&user(5), &file(5), &chmod));
-        assert!(!owner_may(&user(6), &file(5), &chmod));
-        let suid = SetAttr { mode: Some(0o4755), ..SetAttr::default() };
-        assert!(!owner_may(&user(5), &file(5), &suid));
-        let chown = SetAttr { uid: Some(7), ..SetAttr::default() };
-        assert!(!owner_may(&user(5), &file(5), &chown));
-        assert!(owner_may(&user(0), &file(5), &chown));
-        let touch =
-            SetAttr { mtime: Some(SetTime::To(Timestamp::default())), ..SetAttr::default() };
-        assert!(owner_may(&user(5), &file(5), &touch));
+        assert!(is_owner(&user(5), &file) && is_owner(&user(0), &file));
+        assert!(!is_owner(&user(6), &file));
     }
 }

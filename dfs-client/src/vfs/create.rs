@@ -4,7 +4,7 @@ use super::{Entry, Vfs};
 use crate::client::Client;
 use crate::metadata::{Asked, Edit, Key, Listing, Renamed, Target};
 use dfs_core::access::Credentials;
-use dfs_core::attr::{Attr, Kind, MODE_MASK};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode};
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result, Seq};
 use dfs_proto::{convert, v1};
@@ -40,19 +40,19 @@ impl Client {
 }
 
 impl Vfs {
-    /// Makes a directory. `mode`: permission bits, umask applied. Errors: `Exists`, `AccessDenied`,
-    /// `NotFound`, `NoSpace`, `ReadOnly`.
+    /// Makes a directory. Errors: `Exists`, `AccessDenied`, `NotFound`, `NoSpace`, `ReadOnly`.
     pub async fn mkdir(
         &self,
         who: &Credentials,
         dir: Ino,
         name: &[u8],
-        mode: u32,
+        mode: NewMode,
     ) -> Result<Entry> {
         let request = v1::MkdirReq {
             dir: dir.0,
             name: name.to_vec().into(),
-            mode: mode & MODE_MASK,
+            mode: mode.mode & MODE_MASK,
+            umask: mode.umask,
             ..Default::default()
         };
         self.make(who, dir, name, Vec::new(), request).await
@@ -66,7 +66,7 @@ impl Vfs {
         dir: Ino,
         name: &[u8],
         kind: Kind,
-        mode: u32,
+        mode: NewMode,
         rdev: u32,
     ) -> Result<Entry> {
         if matches!(kind, Kind::Directory | Kind::Symlink) {
@@ -75,7 +75,8 @@ impl Vfs {
         let request = v1::MknodReq {
             dir: dir.0,
             name: name.to_vec().into(),
-            mode: mode & MODE_MASK,
+            mode: mode.mode & MODE_MASK,
+            umask: mode.umask,
             kind: convert::kind_to(kind).into(),
             rdev,
             ..Default::default()

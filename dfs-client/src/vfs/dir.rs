@@ -51,7 +51,10 @@ impl Vfs {
                     format!("inode {ino} is no directory"),
                 ));
             }
-            if !access::permits(who, &attr, access::READ) {
+            let permitted = self.permits(who, &attr, access::READ);
+            if permitted.is_none() {
+                self.access(who, ino, access::READ).await?;
+            } else if permitted == Some(false) {
                 let text = format!("no permission to list directory {ino}");
                 return Err(FsError::new(Code::AccessDenied, text));
             }

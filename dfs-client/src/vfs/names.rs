@@ -45,11 +45,15 @@ impl Vfs {
     fn known(&self, who: &Credentials, dir: Ino, name: &Name) -> Result<Option<Found>> {
         let metadata = &self.client.metadata;
         let Some(target) = metadata.name(dir, name) else { return Ok(None) };
-        if let Some(attr) = metadata.attr(dir)
-            && !access::permits(who, &attr, access::EXEC)
-        {
-            let text = format!("no permission to search directory {dir}");
-            return Err(FsError::new(Code::AccessDenied, text));
+        if let Some(attr) = metadata.attr(dir) {
+            match self.permits(who, &attr, access::EXEC) {
+                Some(true) => {}
+                Some(false) => {
+                    let text = format!("no permission to search directory {dir}");
+                    return Err(FsError::new(Code::AccessDenied, text));
+                }
+                None => return Ok(None),
+            }
         }
         Ok(match target {
             Target::Absent => Some(self.absent(dir, name)),

@@ -5,14 +5,14 @@ use super::{Entry, OpenFlags, Opened, Vfs};
 use crate::client::Client;
 use crate::content::held;
 use dfs_core::access::Credentials;
-use dfs_core::attr::{Kind, MODE_MASK};
+use dfs_core::attr::{Kind, MODE_MASK, NewMode};
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 
 impl Vfs {
     /// Makes a file and opens it (O_CREAT); without `exclusive` one that exists is opened. A new file
-    /// comes with its write lease in the same call. `mode`: permission bits, umask applied.
+    /// comes with its write lease in the same call.
     ///
     /// Errors: `Exists`, `AccessDenied`, `NotFound`, `NoSpace`, `ReadOnly`, `IsDirectory`; for an
     /// existing file those of [`open`](Vfs::open).
@@ -21,7 +21,7 @@ impl Vfs {
         who: &Credentials,
         dir: Ino,
         name: &[u8],
-        mode: u32,
+        mode: NewMode,
         flags: OpenFlags,
     ) -> Result<(Entry, Opened)> {
         self.writable()?;
@@ -30,7 +30,8 @@ impl Vfs {
             caller: None,
             dir: dir.0,
             name: name.as_bytes().to_vec().into(),
-            mode: mode & MODE_MASK,
+            mode: mode.mode & MODE_MASK,
+            umask: mode.umask,
             exclusive: flags.exclusive,
             lease: flags.write,
         };

@@ -4,6 +4,7 @@ use super::{Vfs, XattrMode};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
 use dfs_core::access::Credentials;
+use dfs_core::xattr::{Namespace, namespace};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
@@ -11,29 +12,41 @@ use std::sync::Arc;
 /// Made up here, read-only: the entry of the recovery area that holds unsaved bytes of the file
 /// (PROTOCOL 2.4).
 const CONFLICT: &[u8] = b"user.dfs.conflict";
+/// Namespace that only the superuser sees (xattr(7)).
+const TRUSTED: &[u8] = b"trusted.";
+/// Goes with the first write (capabilities(7)): at the server when it is committed.
+const CAPABILITY: &[u8] = b"security.capability";
 
 impl Vfs {
-    /// The value of one attribute. Errors: `NoData` if there is none.
+    /// The value of one attribute. Errors: `NoData` if there is none, `NotSupported` and `Invalid` for
+    /// names that cannot be.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         if name == CONFLICT
             && let Some(entry) = self.content.conflict_of(ino)
         {
             return Ok(entry.into_bytes());
         }
+        if namespace(name)? == Namespace::Acl {
+            self.lend_acls(ino).await?;
+        }
         let all = self.xattrs(ino).await?;
         match all.binary_search_by(|(n, _)| n.as_slice().cmp(name)) {
-            Ok(at) => Ok(all[at].1.clone()),
-            Err(_) => {
+            Ok(at) if !self.is_spent(ino, name) => Ok(all[at].1.clone()),
+            Ok(_) | Err(_) => {
                 let text = format!("inode {ino} has no attribute '{}'", name.escape_ascii());
                 Err(FsError::new(Code::NoData, text))
             }
         }
     }
 
-    /// Names of all attributes, in order.
-    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<Vec<u8>>> {
+    /// Names of all attributes the caller may know of, in order: `trusted.` is the superuser's.
+    pub async fn listxattr(&self, who: &Credentials, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let all = self.xattrs(ino).await?;
-        let mut names: Vec<Vec<u8>> = all.iter().map(|(name, _)| name.clone()).collect();
+        let shown = |name: &[u8]| {
+            (who.is_root() || !name.starts_with(TRUSTED)) && !self.is_spent(ino, name)
+        };
+        let names = all.iter().map(|(name, _)| name).filter(|name| shown(name));
+        let mut names: Vec<Vec<u8>> = names.cloned().collect();
         if self.content.conflict_of(ino).is_some() {
             names.push(CONFLICT.to_vec());
         }
@@ -90,8 +103,23 @@ impl Vfs {
         self.client.change(who, vec![Key::Attr(ino)], request, apply).await.map(drop)
     }
 
+    /// The kernel keeps access control lists, present or not, until it is told to forget the inode:
+    /// from now on it must be told of every change, or else at once.
+    async fn lend_acls(&self, ino: Ino) -> Result<()> {
+        self.client.attr(ino).await?;
+        if !self.client.metadata.lend_acls(ino) {
+            self.client.kernel.forget_attr(ino);
+        }
+        Ok(())
+    }
+
+    /// Whether unsaved writes take the attribute away when they are committed.
+    fn is_spent(&self, ino: Ino, name: &[u8]) -> bool {
+        name == CAPABILITY && self.content.is_written(ino)
+    }
+
     /// All attributes: known to be none, known, or asked for.
-    async fn xattrs(&self, ino: Ino) -> Result<Arc<Xattrs>> {
+    pub(super) async fn xattrs(&self, ino: Ino) -> Result<Arc<Xattrs>> {
         let attr = self.client.attr(ino).await?;
         if !attr.has_xattrs {
             return Ok(Arc::default());

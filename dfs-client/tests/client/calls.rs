@@ -24,11 +24,11 @@ fn lost_answer_is_fetched_with_the_same_number_and_nothing_happens_twice() {
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
         fake.fate("mkdir", Fate::LoseAnswer);
         fake.fate("mkdir", Fate::Lose);
-        let made = vfs.mkdir(&root(), DIR, b"d", 0o755).await.unwrap();
+        let made = vfs.mkdir(&root(), DIR, b"d", 0o755.into()).await.unwrap();
         assert_eq!(made.attr.ino, Ino(1001));
         assert_eq!(fake.ops("mkdir"), [1, 1, 1]);
         assert_eq!(fake.with(|s| s.done), 1);
-        vfs.mkdir(&root(), DIR, b"e", 0o755).await.unwrap();
+        vfs.mkdir(&root(), DIR, b"e", 0o755.into()).await.unwrap();
         assert_eq!(fake.ops("mkdir"), [1, 1, 1, 2]);
         let below = fake.with(|s| s.calls.last().unwrap().1.done_below);
         assert_eq!(below, 2, "the first answer was received");
@@ -43,7 +43,7 @@ fn recovering_server_is_asked_again_with_the_same_number() {
         let soon = Duration::from_millis(20);
         fake.fate("mkdir", Fate::Refuse(Code::Grace(soon)));
         fake.fate("mkdir", Fate::Refuse(Code::Retry(soon)));
-        vfs.mkdir(&root(), DIR, b"d", 0o755).await.unwrap();
+        vfs.mkdir(&root(), DIR, b"d", 0o755.into()).await.unwrap();
         assert_eq!(fake.ops("mkdir"), [1, 1, 1]);
         assert_eq!(vfs.client().metrics.repeats.get(), 2);
     });
@@ -57,12 +57,12 @@ fn change_without_answer_in_an_expired_session_is_an_error_and_a_refused_one_is_
         fake.with(|s| s.forgotten = true);
         fake.fate("mkdir", Fate::LoseAnswer);
         fake.fate("mkdir", Fate::Refuse(Code::SessionExpired));
-        let error = vfs.mkdir(&root(), DIR, b"d", 0o755).await.unwrap_err();
+        let error = vfs.mkdir(&root(), DIR, b"d", 0o755.into()).await.unwrap_err();
         assert_eq!(error.code, Code::Io);
 
         fake.with(|s| s.forgotten = true);
         fake.fate("mkdir", Fate::Refuse(Code::SessionExpired));
-        vfs.mkdir(&root(), DIR, b"e", 0o755).await.unwrap();
+        vfs.mkdir(&root(), DIR, b"e", 0o755.into()).await.unwrap();
         let last = fake.with(|s| s.calls.last().unwrap().1.clone());
         assert_eq!((last.sid, last.op_id), (3, 1));
     });
@@ -138,7 +138,7 @@ fn interrupted_change_is_followed_to_its_end() {
         let interrupt = Interrupt::default();
         interrupt.raise();
         let who = root();
-        let change = scope(interrupt, vfs.mkdir(&who, DIR, b"d", 0o755)).await;
+        let change = scope(interrupt, vfs.mkdir(&who, DIR, b"d", 0o755.into())).await;
         assert_eq!(change.unwrap_err().code, Code::Interrupted);
         let found = vfs.lookup(&root(), DIR, b"d").await.unwrap();
         assert!(
@@ -162,8 +162,8 @@ fn own_changes_are_known_without_asking() {
         let d = vfs.opendir(&root(), DIR).await.unwrap();
         assert_eq!(vfs.readdir(d, 0, 100, true).await.unwrap().len(), 2);
         assert_eq!(vfs.readdir(d, 2, 100, true).await.unwrap(), []);
-        vfs.mkdir(&root(), DIR, b"a", 0o755).await.unwrap();
-        vfs.mkdir(&root(), DIR, b"b", 0o755).await.unwrap();
+        vfs.mkdir(&root(), DIR, b"a", 0o755.into()).await.unwrap();
+        vfs.mkdir(&root(), DIR, b"b", 0o755.into()).await.unwrap();
         vfs.unlink(&root(), DIR, b"a").await.unwrap();
         let before = vfs.client().rpc.counts();
         let Found::Absent { ttl } = vfs.lookup(&root(), DIR, b"a").await.unwrap() else {
@@ -255,7 +255,10 @@ fn read_only_mount_refuses_every_change() {
         config.read_only = true;
         let vfs = Vfs::start(config, Arc::new(NoKernel), Handle::current()).await.unwrap();
         let who = root();
-        assert_eq!(vfs.mkdir(&who, DIR, b"d", 0o755).await.unwrap_err().code, Code::ReadOnly);
+        assert_eq!(
+            vfs.mkdir(&who, DIR, b"d", 0o755.into()).await.unwrap_err().code,
+            Code::ReadOnly
+        );
         assert_eq!(vfs.unlink(&who, DIR, b"d").await.unwrap_err().code, Code::ReadOnly);
         assert_eq!(vfs.access(&who, DIR, 2).await.unwrap_err().code, Code::ReadOnly);
         assert_eq!(vfs.removexattr(&who, DIR, b"user.x").await.unwrap_err().code, Code::ReadOnly);
@@ -278,7 +281,7 @@ fn what_is_known_is_answered_on_the_first_poll() {
         };
         at_once(Box::pin(async { drop(vfs.lookup(&who, DIR, b"a").await.unwrap()) }));
         at_once(Box::pin(async { drop(vfs.getattr(Ino(5), None).await.unwrap()) }));
-        at_once(Box::pin(async { drop(vfs.listxattr(Ino(5)).await.unwrap()) }));
+        at_once(Box::pin(async { drop(vfs.listxattr(&root(), Ino(5)).await.unwrap()) }));
         at_once(Box::pin(async { vfs.access(&who, Ino(5), 4).await.unwrap() }));
     });
 }

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use crate::attr::{self, Numbers};
+use crate::callers;
 use crate::waitlist::Waiting;
 use dfs_client::interrupt::{self, Interrupt};
 use dfs_client::vfs::Vfs;
@@ -39,7 +40,7 @@ impl Call<'_> {
     /// The calling process.
     pub fn who(&self) -> Credentials {
         let request = self.request;
-        self.driver.callers.credentials(request.pid(), request.uid(), request.gid())
+        callers::credentials(request.pid(), request.uid(), request.gid())
     }
 
     /// Nobody waits for the answer, so no signal may end the request. The thread named in it may be

@@ -21,6 +21,8 @@ const WANTED: &[(InitFlags, &str)] = &[
     (InitFlags::FUSE_DO_READDIRPLUS, "listings with attributes are slower"),
     (InitFlags::FUSE_READDIRPLUS_AUTO, "listings without attributes are slower"),
     (InitFlags::FUSE_CACHE_SYMLINKS, "symbolic links are slower"),
+    (InitFlags::FUSE_POSIX_ACL, "access control lists are checked by the server only"),
+    (InitFlags::FUSE_DONT_MASK, "default access control lists do not replace the umask"),
     (InitFlags::FUSE_POSIX_LOCKS, "fcntl locks reach this machine only"),
     (InitFlags::FUSE_FLOCK_LOCKS, "flock locks reach this machine only"),
     (

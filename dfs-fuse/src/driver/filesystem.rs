@@ -1,7 +1,7 @@
 //! The trait of fuser: hands each operation to the file of its group.
 
 use super::{Driver, connect, data, dirs, handles, inodes, locks, names, xattr};
-use crate::attr::set_time;
+use crate::attr::{self, set_time};
 use dfs_core::attr::{MODE_MASK, SetAttr};
 use fuser::*;
 use std::ffi::OsStr;
@@ -66,11 +66,12 @@ impl Filesystem for Driver {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        names::mknod(self.call("mknod", req, parent), name, mode, rdev, reply);
+        let wanted = attr::new_mode(mode, umask);
+        names::mknod(self.call("mknod", req, parent), name, mode, wanted, rdev, reply);
     }
 
     fn mkdir(
@@ -79,10 +80,10 @@ impl Filesystem for Driver {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        names::mkdir(self.call("mkdir", req, parent), name, mode, reply);
+        names::mkdir(self.call("mkdir", req, parent), name, attr::new_mode(mode, umask), reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -136,10 +137,11 @@ impl Filesystem for Driver {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let mode = attr::new_mode(mode, umask);
         names::create(self.call("create", req, parent), name, mode, flags, reply);
     }
 
@@ -193,12 +195,11 @@ impl Filesystem for Driver {
         ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
-        lock_owner: Option<LockOwner>,
+        _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let owner = lock_owner.map(|owner| owner.0);
-        handles::release(self.call("release", req, ino).unattended(), fh.0, owner, reply);
+        handles::release(self.call("release", req, ino).unattended(), fh.0, reply);
     }
 
     fn fsync(&self, req: &Request, ino: INodeNo, fh: FileHandle, _: bool, reply: ReplyEmpty) {
@@ -299,7 +300,7 @@ impl Filesystem for Driver {
         &self,
         req: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         lock_owner: LockOwner,
         start: u64,
         end: u64,
@@ -309,7 +310,7 @@ impl Filesystem for Driver {
         reply: ReplyEmpty,
     ) {
         let asked = locks::Asked { owner: lock_owner.0, start, end, typ, pid };
-        locks::set(self.call("setlk", req, ino), asked, sleep, reply);
+        locks::set(self.call("setlk", req, ino), fh.0, asked, sleep, reply);
     }
 
     /// FIBMAP makes no sense here (ioctl_fs(2) of other network file systems: EINVAL).

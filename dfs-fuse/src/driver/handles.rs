@@ -30,6 +30,7 @@ pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
 /// written under a lock is committed before the lock goes).
 pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
+    call.driver.lock_owners.closed(fh, owner);
     let work = async move {
         let flushed = vfs.flush(fh).await;
         flushed.and(release_locks(&vfs, ino, owner).await)
@@ -37,15 +38,16 @@ pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 
-/// The last descriptor and mapping are gone. `flock_owner`: the handle held a flock.
-pub fn release(call: Call<'_>, fh: u64, flock_owner: Option<u64>, reply: ReplyEmpty) {
+/// The last descriptor and mapping are gone, and with them the locks of the open file.
+pub fn release(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
+    let owners = call.driver.lock_owners.released(fh);
     let work = async move {
-        let released = vfs.release(fh);
-        match flock_owner {
-            Some(owner) => released.and(release_locks(&vfs, ino, owner).await),
-            None => released,
+        let mut released = vfs.release(fh);
+        for owner in owners {
+            released = released.and(release_locks(&vfs, ino, owner).await);
         }
+        released
     };
     call.serve(reply, work, |reply, ()| reply.ok());
 }

@@ -1,13 +1,48 @@
 //! Record locks. flock(2) arrives here too, as a lock of the whole file (PROTOCOL 5.4).
+//!
+//! A lock belongs to a process or, with flock(2) and `F_OFD_SETLK`, to an open file. Of the first the
+//! kernel tells when the process closes any descriptor (FLUSH), of the second when the open file is
+//! gone (RELEASE): but only of flock, and without naming the owner for `F_OFD_SETLK`. So it is noted
+//! here who locked through which handle.
 
 use super::call::Call;
 use dfs_client::vfs::RecordLock;
 use dfs_core::{Code, FsError};
 use fuser::{ReplyEmpty, ReplyLock};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Last byte of a lock that goes to the end of the file, as the kernel writes it.
 const TO_THE_END: u64 = i64::MAX as u64;
+
+/// Owners that locked through a handle and have not closed it, by handle. Whoever is left when the
+/// handle is released is the open file itself.
+#[derive(Debug, Default)]
+pub struct Owners(Mutex<HashMap<u64, BTreeSet<u64>>>);
+
+impl Owners {
+    /// `owner` asks for a lock through `fh`.
+    fn note(&self, fh: u64, owner: u64) {
+        self.all().entry(fh).or_default().insert(owner);
+    }
+
+    /// The process `owner` closed a descriptor of `fh`, and so loses its locks.
+    pub fn closed(&self, fh: u64, owner: u64) {
+        if let Some(owners) = self.all().get_mut(&fh) {
+            owners.remove(&owner);
+        }
+    }
+
+    /// `fh` is gone: whose locks go with it.
+    pub fn released(&self, fh: u64) -> BTreeSet<u64> {
+        self.all().remove(&fh).unwrap_or_default()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A lock as the kernel states it.
 #[derive(Clone, Copy)]
@@ -44,9 +79,12 @@ pub fn get(call: Call<'_>, asked: Asked, reply: ReplyLock) {
     });
 }
 
-pub fn set(call: Call<'_>, asked: Asked, wait: bool, reply: ReplyEmpty) {
+pub fn set(call: Call<'_>, fh: u64, asked: Asked, wait: bool, reply: ReplyEmpty) {
     let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
     let unlock = asked.typ == F_UNLCK;
+    if !unlock {
+        call.driver.lock_owners.note(fh, asked.owner);
+    }
     let work = async move { vfs.setlk(&who, ino, &asked.record()?, unlock, wait).await };
     call.serve(reply, work, |reply, ()| reply.ok());
 }
@@ -54,6 +92,18 @@ pub fn set(call: Call<'_>, asked: Asked, wait: bool, reply: ReplyEmpty) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_that_did_not_close_go_with_the_handle() {
+        let (owners, process, open_file) = (Owners::default(), 1, 2);
+        owners.note(7, process);
+        owners.note(7, open_file);
+        owners.note(8, process);
+        owners.closed(7, process);
+        assert_eq!(owners.released(7), BTreeSet::from([open_file]));
+        assert_eq!(owners.released(7), BTreeSet::new());
+        assert_eq!(owners.released(8), BTreeSet::from([process]));
+    }
 
     #[test]
     fn asked_kinds_are_those_of_fcntl() {

@@ -18,7 +18,6 @@ mod names;
 mod xattr;
 
 use crate::attr::Numbers;
-use crate::callers::Callers;
 use crate::waitlist::WaitList;
 use call::Call;
 use dfs_client::vfs::Vfs;
@@ -31,7 +30,7 @@ pub struct Driver {
     vfs: Arc<Vfs>,
     runtime: Handle,
     numbers: Numbers,
-    callers: Callers,
+    lock_owners: Arc<locks::Owners>,
     waits: WaitList,
 }
 
@@ -40,7 +39,7 @@ impl Driver {
     pub fn new(vfs: Arc<Vfs>, runtime: Handle) -> std::io::Result<Driver> {
         let numbers = Numbers::new(vfs.root());
         let waits = WaitList::start()?;
-        Ok(Driver { vfs, runtime, numbers, callers: Callers::default(), waits })
+        Ok(Driver { vfs, runtime, numbers, lock_owners: Arc::default(), waits })
     }
 
     /// The numbers of inodes on this mount.

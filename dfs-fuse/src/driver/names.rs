@@ -4,7 +4,7 @@ use super::call::Call;
 use super::{flags, handles};
 use crate::attr::{self, NO_ATTR, NO_REUSE, Numbers};
 use dfs_client::vfs::{Entry, Found};
-use dfs_core::attr::MODE_MASK;
+use dfs_core::attr::NewMode;
 use dfs_core::{Code, Ino};
 use fuser::{Errno, ReplyCreate, ReplyEmpty, ReplyEntry};
 use std::ffi::OsStr;
@@ -23,20 +23,20 @@ pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
     });
 }
 
-pub fn mknod(call: Call<'_>, name: &OsStr, mode: u32, rdev: u32, reply: ReplyEntry) {
+pub fn mknod(call: Call<'_>, name: &OsStr, kind: u32, mode: NewMode, rdev: u32, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move {
-        let kind = attr::kind_of_mode(mode).ok_or(Code::Invalid)?;
-        vfs.mknod(&who, dir, &name, kind, mode & MODE_MASK, rdev).await
+        let kind = attr::kind_of_mode(kind).ok_or(Code::Invalid)?;
+        vfs.mknod(&who, dir, &name, kind, mode, rdev).await
     };
     call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
-pub fn mkdir(call: Call<'_>, name: &OsStr, mode: u32, reply: ReplyEntry) {
+pub fn mkdir(call: Call<'_>, name: &OsStr, mode: NewMode, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
-    let work = async move { vfs.mkdir(&who, dir, &name, mode & MODE_MASK).await };
+    let work = async move { vfs.mkdir(&who, dir, &name, mode).await };
     call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
@@ -80,11 +80,10 @@ pub fn rename(
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 
-pub fn create(call: Call<'_>, name: &OsStr, mode: u32, bits: i32, reply: ReplyCreate) {
+pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
-    let work =
-        async move { vfs.create(&who, dir, &name, mode & MODE_MASK, flags::open(bits)).await };
+    let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
     call.serve(reply, work, move |reply, (entry, opened)| {
         let (fh, flags) = handles::opened(&opened);
         reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), NO_REUSE, fh, flags);

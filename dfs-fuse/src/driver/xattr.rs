@@ -13,8 +13,8 @@ pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
 }
 
 pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {
-    let (vfs, ino) = (call.vfs(), call.ino);
-    let work = async move { vfs.listxattr(ino).await };
+    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let work = async move { vfs.listxattr(&who, ino).await };
     call.serve(reply, work, move |reply, names| {
         let mut list = Vec::new();
         for name in &names {

@@ -43,7 +43,7 @@ impl NameServer {
         let attr = resolve::attr(&*self.store, wish.ino)?;
         if !wish.opened {
             let mask = if wish.mode == Mode::Write { WRITE } else { READ };
-            resolve::demand(&self.context(caller), &attr, mask)?;
+            resolve::demand(&self.context(caller), &*self.store, &attr, mask)?;
         }
         resolve::demand_file(&attr)?;
         let now = self.clock.now();

@@ -3,7 +3,7 @@
 use super::{Services, attr_of, mark, mark_of, name_of};
 use crate::nameserver::mutate::{Applied, Mutation};
 use crate::nameserver::op;
-use dfs_core::attr::Kind;
+use dfs_core::attr::{Kind, NewMode};
 use dfs_core::limits::{PATH_COMPONENTS, READDIR_PAGE};
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::{Reply, Request as _};
@@ -65,7 +65,7 @@ impl Services {
         let create = op::Create {
             dir: ino_from(req.dir),
             name: name_of(&req.name)?,
-            mode: req.mode,
+            mode: NewMode { mode: req.mode, umask: req.umask },
             exclusive: req.exclusive,
         };
         let applied = self.server.mutate(caller.clone(), Mutation::new(create)).await?;
@@ -183,7 +183,8 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("mkdir", req.identity(), async {
             let name = name_of(&req.name)?;
-            let mkdir = op::Mkdir { dir: ino_from(req.dir), name, mode: req.mode };
+            let mode = NewMode { mode: req.mode, umask: req.umask };
+            let mkdir = op::Mkdir { dir: ino_from(req.dir), name, mode };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(mkdir)).await?))
         })
         .await
@@ -195,7 +196,7 @@ impl Meta for Services {
             let mknod = op::Mknod {
                 dir: ino_from(req.dir),
                 name: name_of(&req.name)?,
-                mode: req.mode,
+                mode: NewMode { mode: req.mode, umask: req.umask },
                 kind: kind_from(req.kind)?,
                 rdev: req.rdev,
             };

@@ -95,7 +95,7 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
                 LookupPathReq { caller: None, dir, components: vec!["d".into(), name.clone()] }
                     .into(),
                 CreateReq { dir, name: name.clone(), ..Default::default() }.into(),
-                MkdirReq { caller: None, dir, name: name.clone(), mode: 0 }.into(),
+                MkdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 MknodReq { dir, name: name.clone(), kind, ..Default::default() }.into(),
                 SymlinkReq { caller: None, dir, name: name.clone(), target: "t".into() }.into(),
                 LinkReq { caller: None, ino, dir, name: name.clone() }.into(),

@@ -1,9 +1,10 @@
 //! Changing attributes: who may, and what follows from it (Linux `setattr_prepare`, `notify_change`;
 //! chmod(2), chown(2), utimensat(2)).
 
-use super::{Context, rules};
+use super::{Context, Txn, rules, xattr};
+use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
-use dfs_core::access::{Credentials, WRITE};
+use dfs_core::access::{ACL_ACCESS, Credentials, WRITE};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Result};
@@ -15,7 +16,14 @@ const S_IXGRP: u32 = 0o010;
 /// handle was opened. Says nothing about the new size itself. Fails with `NotPermitted` where only
 /// the owner may, `AccessDenied` where write permission would do, `NotSupported` (mode of a
 /// symbolic link), `Invalid` (a time that is none).
-pub(super) fn permit(cx: &Context<'_>, attr: &Attr, set: &SetAttr, opened: bool) -> Result<()> {
+pub(super) fn permit(
+    cx: &Context<'_>,
+    view: &dyn Read,
+    attr: &Attr,
+    set: &SetAttr,
+    opened: bool,
+) -> Result<()> {
+    let demand_write = || resolve::demand(cx, view, attr, WRITE);
     let owner = cx.who.is_root() || cx.who.uid == attr.uid;
     let refuse = |what: &str| {
         let text = format!("user {} may not {what} of inode {}", cx.who.uid, attr.ino);
@@ -44,18 +52,14 @@ pub(super) fn permit(cx: &Context<'_>, attr: &Attr, set: &SetAttr, opened: bool)
     }
     if owner {
         // The size is content: its owner may have given up the right to write it.
-        return if set.size.is_some() && !opened { demand_write(cx, attr) } else { Ok(()) };
+        return if set.size.is_some() && !opened { demand_write() } else { Ok(()) };
     }
     if sets_chosen_time(set) {
         return refuse("set the times");
     }
     let writes = set.size.is_some() || set.drop_suid;
     let touches = set.atime.is_some() || set.mtime.is_some();
-    if (writes || touches) && !opened { demand_write(cx, attr) } else { Ok(()) }
-}
-
-fn demand_write(cx: &Context<'_>, attr: &Attr) -> Result<()> {
-    resolve::demand(cx, attr, WRITE)
+    if (writes || touches) && !opened { demand_write() } else { Ok(()) }
 }
 
 /// Whether the times are the caller's choice rather than "now": one of them is given, or only one
@@ -66,8 +70,33 @@ fn sets_chosen_time(set: &SetAttr) -> bool {
     given(set.atime) || given(set.mtime) || one_alone
 }
 
-/// Makes the changes, except the size. `ctime` and `attr_ver` are the transaction's.
-pub(super) fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
+/// Makes the changes, except the size, with what follows from them for the extended attributes: the
+/// access control list says what a new mode says, and the capabilities of a program go when it is
+/// written (`wrote`) or gets another owner, whoever does it (capabilities(7)). `ctime` and `attr_ver`
+/// are the transaction's.
+pub(super) fn change(
+    cx: &Context<'_>,
+    txn: &mut Txn<'_>,
+    row: &mut Inode,
+    set: &SetAttr,
+    wrote: bool,
+) -> Result<()> {
+    apply(cx.who, &mut row.attr, set, txn.now);
+    if set.mode.is_some()
+        && let Some(mut acl) = resolve::acl(&txn.view(), &row.attr)?
+    {
+        acl.set_mode(row.attr.mode);
+        xattr::put(txn, &mut row.attr, ACL_ACCESS, Some(acl.encode()))?;
+    }
+    let chowned = set.uid.is_some() || set.gid.is_some();
+    if (wrote || chowned || set.drop_suid) && row.attr.kind != Kind::Directory {
+        xattr::put(txn, &mut row.attr, xattr::CAPABILITY, None)?;
+    }
+    Ok(())
+}
+
+/// Makes the changes to the attributes proper.
+fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     let chowned = set.uid.is_some() || set.gid.is_some();
     if set.drop_suid || chowned {
         drop_suid(who, attr);
@@ -90,7 +119,7 @@ pub(super) fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Time
 
 /// Drops set-user-id and set-group-id (Linux `setattr_should_drop_suidgid`): directories keep them,
 /// and set-group-id without group-execute stays for a caller in the group.
-pub(super) fn drop_suid(who: &Credentials, attr: &mut Attr) {
+fn drop_suid(who: &Credentials, attr: &mut Attr) {
     if attr.kind == Kind::Directory {
         return;
     }

@@ -7,6 +7,7 @@ use super::{Context, Op, Outcome, Txn, Verdict, attributes};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
 use dfs_core::access::{READ, WRITE};
+use dfs_core::attr::SetAttr;
 use dfs_core::extent::{self, Extent, Source};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::range::Range;
@@ -61,14 +62,14 @@ impl CloneRange {
         Ok(NewContent { min_size: dst.attr.size, size, changes })
     }
 
-    fn permit(&self, cx: &Context<'_>, src: &Inode, dst: &Inode) -> Result<()> {
+    fn permit(&self, cx: &Context<'_>, view: &dyn Read, src: &Inode, dst: &Inode) -> Result<()> {
         resolve::demand_file(&src.attr)?;
         resolve::demand_file(&dst.attr)?;
         if self.opened {
             return Ok(());
         }
-        resolve::demand(cx, &src.attr, READ)?;
-        resolve::demand(cx, &dst.attr, WRITE)
+        resolve::demand(cx, view, &src.attr, READ)?;
+        resolve::demand(cx, view, &dst.attr, WRITE)
     }
 }
 
@@ -83,7 +84,7 @@ impl Op for CloneRange {
 
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let (src, dst) = (resolve::inode(view, self.src)?, resolve::inode(view, self.dst)?);
-        self.permit(cx, &src, &dst)?;
+        self.permit(cx, view, &src, &dst)?;
         let (from, to) = (self.source_range(&src), self.target_range(&src)?);
         if from.is_empty() {
             return Ok(Verdict::Done(Outcome { object: Some(dst.attr), ..Outcome::default() }));
@@ -100,9 +101,8 @@ impl Op for CloneRange {
         let content = self.content(&txn.view(), &src, &dst)?;
         content.install(txn, &mut dst)?;
         dst.attr.mtime = txn.now;
-        if !cx.who.is_root() {
-            attributes::drop_suid(cx.who, &mut dst.attr);
-        }
+        let set = SetAttr { drop_suid: !cx.who.is_root(), ..SetAttr::default() };
+        attributes::change(cx, txn, &mut dst, &set, true)?;
         let object = txn.put_changed(dst);
         Ok(Outcome { object: Some(object), ..Outcome::default() })
     }

@@ -136,7 +136,7 @@ impl Op for Commit {
         if let Some(SetTime::To(time)) = self.set.mtime {
             super::rules::valid_time(time)?;
         }
-        attributes::permit(cx, &row.attr, &self.chosen(), true)?;
+        attributes::permit(cx, view, &row.attr, &self.chosen(), true)?;
         if !self.attrs_only {
             self.check_content(&row)?;
             return Ok(Verdict::Change(vec![self.content().item(&row)]));
@@ -153,7 +153,7 @@ impl Op for Commit {
             self.content().install(txn, &mut row)?;
             row.attr.mtime = written_at(cx, &row.attr, self.set.mtime, txn.now);
         }
-        attributes::apply(cx.who, &mut row.attr, &self.chosen(), txn.now);
+        attributes::change(cx, txn, &mut row, &self.chosen(), !self.attrs_only)?;
         let object = txn.put_changed(row);
         Ok(Outcome { object: Some(object), ..Outcome::default() })
     }

@@ -5,7 +5,7 @@ use super::node::NewNode;
 use super::{Context, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
-use dfs_core::attr::Kind;
+use dfs_core::attr::{Kind, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
 use dfs_core::{Ino, Result};
@@ -17,8 +17,8 @@ pub struct Create {
     pub dir: Ino,
     /// Name.
     pub name: Name,
-    /// Permission bits, umask applied.
-    pub mode: u32,
+    /// Permissions.
+    pub mode: NewMode,
     /// Fail with `Exists` if the name exists (`O_EXCL`); else what is there is returned as it is,
     /// whatever it is: opening it is the caller's next question.
     pub exclusive: bool,

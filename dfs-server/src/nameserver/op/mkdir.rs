@@ -4,7 +4,7 @@ use super::intents::Intents;
 use super::node::NewNode;
 use super::{Context, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
-use dfs_core::attr::Kind;
+use dfs_core::attr::{Kind, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
 use dfs_core::{Ino, Result};
@@ -19,8 +19,8 @@ pub struct Mkdir {
     pub dir: Ino,
     /// Name.
     pub name: Name,
-    /// Permission bits, umask applied.
-    pub mode: u32,
+    /// Permissions.
+    pub mode: NewMode,
 }
 
 impl Op for Mkdir {
@@ -39,7 +39,8 @@ impl Op for Mkdir {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        let node = NewNode::new(Kind::Directory, self.mode & MKDIR_MODE);
+        let mode = NewMode { mode: self.mode.mode & MKDIR_MODE, ..self.mode };
+        let node = NewNode::new(Kind::Directory, mode);
         node.make(cx, txn, self.dir, &self.name)
     }
 }

@@ -4,7 +4,7 @@ use super::intents::Intents;
 use super::node::NewNode;
 use super::{Context, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
-use dfs_core::attr::Kind;
+use dfs_core::attr::{Kind, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -16,8 +16,8 @@ pub struct Mknod {
     pub dir: Ino,
     /// Name.
     pub name: Name,
-    /// Permission bits, umask applied.
-    pub mode: u32,
+    /// Permissions.
+    pub mode: NewMode,
     /// What to make. A directory fails with `NotPermitted`, a symbolic link with `Invalid`, a
     /// device other than a whiteout (character device 0:0) with `NotPermitted` unless the superuser
     /// asks (Linux `vfs_mknod`).

@@ -1,9 +1,10 @@
 //! New inodes.
 
-use super::{Context, Outcome, Txn};
+use super::{Context, Outcome, Txn, xattr};
 use crate::metastore::Inode;
-use dfs_core::access::Credentials;
-use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID};
+use crate::nameserver::resolve;
+use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, Credentials};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode, S_ISGID};
 use dfs_core::limits::STRIPE_UNIT;
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
@@ -11,6 +12,9 @@ use dfs_core::{Ino, Result};
 
 /// Group-execute, the bit that makes set-group-id mean what it says.
 const S_IXGRP: u32 = 0o010;
+
+/// Read, write and execute of everybody.
+const PERMISSIONS: u32 = 0o777;
 
 /// The root directory of a new file system, owned by the superuser, mode 0755.
 pub fn root(now: Timestamp) -> Inode {
@@ -48,21 +52,21 @@ fn blank(ino: Ino, kind: Kind, now: Timestamp) -> Attr {
 /// What a verb says about the inode it makes.
 pub(super) struct NewNode<'a> {
     pub kind: Kind,
-    pub mode: u32,
+    pub mode: NewMode,
     pub rdev: u32,
     pub link_target: &'a [u8],
 }
 
 impl NewNode<'_> {
     /// Plain, of this kind and mode.
-    pub fn new(kind: Kind, mode: u32) -> NewNode<'static> {
+    pub fn new(kind: Kind, mode: NewMode) -> NewNode<'static> {
         NewNode { kind, mode, rdev: 0, link_target: b"" }
     }
 
     /// What hides a name of a lower layer: a character device 0:0 without permissions (Linux
     /// `vfs_whiteout`).
     pub fn whiteout() -> NewNode<'static> {
-        NewNode::new(Kind::CharDevice, 0)
+        NewNode::new(Kind::CharDevice, 0.into())
     }
 
     /// Makes the inode and its name and stamps the directory; `check` has seen that the name is
@@ -94,11 +98,34 @@ impl NewNode<'_> {
         attr.rdev = self.rdev;
         attr.size = self.link_target.len() as u64;
         attr.link_target = self.link_target.to_vec();
-        inherit(&mut attr, &parent, cx.who, self.mode);
+        inherit(&mut attr, &parent, cx.who, self.mode.mode);
+        // What links lead to has permissions of its own.
+        let default = match self.kind {
+            Kind::Symlink => None,
+            _ => resolve::default_acl(&txn.view(), &parent)?,
+        };
+        match default {
+            Some(acl) => inherit_acl(txn, &mut attr, &acl)?,
+            None => attr.mode = NewMode { mode: attr.mode, ..self.mode }.masked(),
+        }
         txn.put(Inode { attr: attr.clone(), unit: STRIPE_UNIT });
         txn.set_name(cx, dir, name, &attr)?;
         Ok(attr)
     }
+}
+
+/// Lists and mode of something new in a directory with this default list (acl(5), "object creation
+/// and default ACLs"). A list that says no more than the mode is not kept.
+fn inherit_acl(txn: &mut Txn<'_>, attr: &mut Attr, default: &Acl) -> Result<()> {
+    let acl = default.inherited(attr.mode);
+    attr.mode = attr.mode & !PERMISSIONS | acl.mode();
+    if !acl.is_mode() {
+        xattr::put(txn, attr, ACL_ACCESS, Some(acl.encode()))?;
+    }
+    if attr.kind == Kind::Directory {
+        xattr::put(txn, attr, ACL_DEFAULT, Some(default.encode()))?;
+    }
+    Ok(())
 }
 
 /// Mode, group and parent as Linux `inode_init_owner` and `mode_strip_sgid` give them: a

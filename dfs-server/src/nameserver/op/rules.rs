@@ -19,7 +19,7 @@ pub(super) fn new_name(cx: &Context<'_>, view: &dyn Read, dir: Ino, name: &Name)
     if resolve::entry(cx.cookie_key, view, dir, name)?.is_some() {
         return Err(FsError::new(Code::Exists, format!("{name} exists in directory {dir}")));
     }
-    resolve::demand_writable(cx, &dir_attr)?;
+    resolve::demand_writable(cx, view, &dir_attr)?;
     Ok(dir_attr)
 }
 
@@ -31,8 +31,8 @@ pub(super) fn named(cx: &Context<'_>, view: &dyn Read, dir: Ino, name: &Name) ->
 
 /// Whether the caller may take the entry of `child` out of `dir`. Fails with `NotFound` (the
 /// directory was removed), `AccessDenied`, `NotPermitted` (sticky).
-pub(super) fn removable(cx: &Context<'_>, dir: &Attr, child: &Attr) -> Result<()> {
-    resolve::demand_writable(cx, dir)?;
+pub(super) fn removable(cx: &Context<'_>, view: &dyn Read, dir: &Attr, child: &Attr) -> Result<()> {
+    resolve::demand_writable(cx, view, dir)?;
     if !may_remove_entry(cx.who, dir, child) {
         let text = format!("directory {} is sticky, inode {} of another", dir.ino, child.ino);
         return Err(FsError::new(Code::NotPermitted, text));

@@ -42,14 +42,14 @@ impl Op for SetAttributes {
         if self.set.is_empty() {
             return Ok(Verdict::Done(Outcome { object: Some(attr), ..Outcome::default() }));
         }
-        attributes::permit(cx, &attr, &self.set, self.opened)?;
+        attributes::permit(cx, view, &attr, &self.set, self.opened)?;
         Ok(Verdict::Change(vec![Item::Attr { ino: self.ino }]))
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        let now = txn.now;
-        let object =
-            txn.change(self.ino, |attr| attributes::apply(cx.who, attr, &self.set, now))?;
+        let mut row = txn.inode(self.ino)?;
+        attributes::change(cx, txn, &mut row, &self.set, false)?;
+        let object = txn.put_changed(row);
         Ok(Outcome { object: Some(object), ..Outcome::default() })
     }
 }

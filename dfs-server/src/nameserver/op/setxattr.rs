@@ -26,7 +26,7 @@ pub struct SetXattr {
     pub ino: Ino,
     /// Name with its namespace, 1 to 255 bytes, else `OutOfRange`.
     pub name: Vec<u8>,
-    /// Value, up to 65,536 bytes, else `ArgumentsTooLong`.
+    /// Value, up to 65,536 bytes, else `ArgumentsTooLong`; an access control list must be one.
     pub value: Vec<u8>,
     /// When to set it.
     pub mode: XattrMode,
@@ -76,14 +76,16 @@ impl Op for SetXattr {
                 format!("value of {} bytes is longer than {XATTR_VALUE_MAX}", self.value.len());
             return Err(FsError::new(Code::ArgumentsTooLong, text));
         }
-        xattr::permit_write(cx, &attr, &self.name)?;
+        xattr::permit_write(cx, view, &attr, &self.name)?;
+        xattr::check_value(&self.name, &self.value)?;
         self.check_others(view)?;
         Ok(Verdict::Change(vec![Item::Attr { ino: self.ino }]))
     }
 
-    fn effect(&self, _: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        let object = txn.change(self.ino, |attr| attr.has_xattrs = true)?;
-        txn.batch.xattrs.insert((self.ino, self.name.clone()), Some(self.value.clone()));
+    fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        let mut row = txn.inode(self.ino)?;
+        xattr::set(cx, txn, &mut row.attr, &self.name, &self.value)?;
+        let object = txn.put_changed(row);
         Ok(Outcome { object: Some(object), ..Outcome::default() })
     }
 }

@@ -48,7 +48,8 @@ impl Op for Symlink {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        let node = NewNode { link_target: &self.target, ..NewNode::new(Kind::Symlink, 0o777) };
+        let node =
+            NewNode { link_target: &self.target, ..NewNode::new(Kind::Symlink, 0o777.into()) };
         node.make(cx, txn, self.dir, &self.name)
     }
 }

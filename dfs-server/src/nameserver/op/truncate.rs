@@ -55,7 +55,7 @@ impl Op for Truncate {
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let row = resolve::inode(view, self.ino)?;
         resolve::demand_file(&row.attr)?;
-        attributes::permit(cx, &row.attr, &self.whole(), self.opened)?;
+        attributes::permit(cx, view, &row.attr, &self.whole(), self.opened)?;
         demand_size(self.size)?;
         let item = match self.content(&row) {
             Some(content) => content.item(&row),
@@ -70,7 +70,7 @@ impl Op for Truncate {
             content.install(txn, &mut row)?;
         }
         row.attr.mtime = txn.now;
-        attributes::apply(cx.who, &mut row.attr, &self.set, txn.now);
+        attributes::change(cx, txn, &mut row, &self.set, true)?;
         let object = txn.put_changed(row);
         Ok(Outcome { object: Some(object), ..Outcome::default() })
     }

@@ -36,7 +36,7 @@ impl Op for Unlink {
 
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let child = rules::named(cx, view, self.dir, &self.name)?;
-        rules::removable(cx, &resolve::attr(view, self.dir)?, &child)?;
+        rules::removable(cx, view, &resolve::attr(view, self.dir)?, &child)?;
         rules::of_kind(&child, false)?;
         let mut items = rules::names_items(self.dir, &[&self.name]);
         items.push(rules::unlink_item(&child));

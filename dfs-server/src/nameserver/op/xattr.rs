@@ -1,59 +1,24 @@
-//! Which extended attributes exist and who may change them (xattr(7), Linux `xattr_permission`).
+//! Who may change extended attributes, and what follows from it (xattr(7), Linux `xattr_permission`).
 
-use super::Context;
+use super::{Context, Txn};
+use crate::metastore::Read;
 use crate::nameserver::resolve;
-use dfs_core::access::WRITE;
-use dfs_core::attr::{Attr, Kind, S_ISVTX};
+use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, WRITE};
+use dfs_core::attr::{Attr, Kind, S_ISGID, S_ISVTX};
+use dfs_core::xattr::{Namespace, namespace};
 use dfs_core::{Code, FsError, Result};
 
-/// Longest name in bytes (XATTR_NAME_MAX).
-const NAME_MAX: usize = 255;
-
-/// Access control lists as the kernel passes them; kept, not interpreted.
-const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
-/// The same, for new entries of a directory.
-const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
-
-/// Part of the name before the first dot, and who may write there.
-enum Namespace {
-    User,
-    Trusted,
-    Security,
-    Acl,
-}
-
-/// The namespace of a name. Fails with `OutOfRange` (name too long or empty), `Invalid` (nothing
-/// behind the dot), `NotSupported` (no such namespace).
-fn namespace(name: &[u8]) -> Result<Namespace> {
-    if name.is_empty() || name.len() > NAME_MAX {
-        let text = format!("attribute name of {} bytes", name.len());
-        return Err(FsError::new(Code::OutOfRange, text));
-    }
-    let known = [
-        (&b"user."[..], Namespace::User),
-        (b"trusted.", Namespace::Trusted),
-        (b"security.", Namespace::Security),
-    ];
-    for (prefix, namespace) in known {
-        match name.strip_prefix(prefix) {
-            Some(b"") => return Err(FsError::new(Code::Invalid, "empty attribute name")),
-            Some(rest) if rest.contains(&0) => {
-                return Err(FsError::new(Code::Invalid, "attribute name holds NUL"));
-            }
-            Some(_) => return Ok(namespace),
-            None => {}
-        }
-    }
-    if name == ACL_ACCESS || name == ACL_DEFAULT {
-        return Ok(Namespace::Acl);
-    }
-    let text = format!("no attributes like {}", name.escape_ascii());
-    Err(FsError::new(Code::NotSupported, text))
-}
+/// Capabilities that a program gives who runs it (capabilities(7)).
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 /// Whether the caller may set or remove the attribute. Fails as xattr(7) says: `NotPermitted`,
 /// `AccessDenied`, `NotSupported`, `Invalid`, `OutOfRange`.
-pub(super) fn permit_write(cx: &Context<'_>, attr: &Attr, name: &[u8]) -> Result<()> {
+pub(super) fn permit_write(
+    cx: &Context<'_>,
+    view: &dyn Read,
+    attr: &Attr,
+    name: &[u8],
+) -> Result<()> {
     let owner = cx.who.is_root() || cx.who.uid == attr.uid;
     let refuse = |code: Code| {
         let text = format!("user {} on {} of {}", cx.who.uid, name.escape_ascii(), attr.ino);
@@ -61,10 +26,10 @@ pub(super) fn permit_write(cx: &Context<'_>, attr: &Attr, name: &[u8]) -> Result
     };
     match namespace(name)? {
         Namespace::User => match attr.kind {
-            Kind::File => resolve::demand(cx, attr, WRITE),
+            Kind::File => resolve::demand(cx, view, attr, WRITE),
             // In a directory that everyone may write, everyone could fill the space of its owner.
             Kind::Directory if attr.mode & S_ISVTX != 0 && !owner => refuse(Code::NotPermitted),
-            Kind::Directory => resolve::demand(cx, attr, WRITE),
+            Kind::Directory => resolve::demand(cx, view, attr, WRITE),
             _ => refuse(Code::NotPermitted),
         },
         Namespace::Trusted | Namespace::Security if cx.who.is_root() => Ok(()),
@@ -75,5 +40,53 @@ pub(super) fn permit_write(cx: &Context<'_>, attr: &Attr, name: &[u8]) -> Result
         }
         Namespace::Acl if owner => Ok(()),
         Namespace::Acl => refuse(Code::NotPermitted),
+    }
+}
+
+/// Whether the caller may make a change that takes the capabilities of a program away.
+pub(super) fn may_spend(cx: &Context<'_>, view: &dyn Read, attr: &Attr) -> Result<bool> {
+    Ok(cx.who.uid == attr.uid || resolve::permits(cx, view, attr, WRITE)?)
+}
+
+/// Sets or, without value, removes an attribute of an inode whose row the caller puts.
+pub(super) fn put(
+    txn: &mut Txn<'_>,
+    attr: &mut Attr,
+    name: &[u8],
+    value: Option<Vec<u8>>,
+) -> Result<()> {
+    if value.is_none() && !attr.has_xattrs {
+        return Ok(());
+    }
+    txn.batch.xattrs.insert((attr.ino, name.to_vec()), value);
+    attr.has_xattrs = !txn.view().xattrs(attr.ino)?.is_empty();
+    Ok(())
+}
+
+/// Sets an attribute. An access control list moves the mode with it, and is kept only if it says
+/// more than a mode does (Linux `posix_acl_update_mode`); `check_value` has seen it.
+pub(super) fn set(
+    cx: &Context<'_>,
+    txn: &mut Txn<'_>,
+    attr: &mut Attr,
+    name: &[u8],
+    value: &[u8],
+) -> Result<()> {
+    if name != ACL_ACCESS {
+        return put(txn, attr, name, Some(value.to_vec()));
+    }
+    let acl = Acl::decode(value)?;
+    attr.mode = attr.mode & !0o777 | acl.mode();
+    if !cx.who.is_root() && !cx.who.in_group(attr.gid) {
+        attr.mode &= !S_ISGID;
+    }
+    put(txn, attr, name, (!acl.is_mode()).then(|| acl.encode()))
+}
+
+/// Refuses a value that is none: access control lists have a form. Fails as [`Acl::decode`].
+pub(super) fn check_value(name: &[u8], value: &[u8]) -> Result<()> {
+    match name == ACL_ACCESS || name == ACL_DEFAULT {
+        true => Acl::decode(value).map(drop),
+        false => Ok(()),
     }
 }

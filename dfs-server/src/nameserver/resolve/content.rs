@@ -42,7 +42,7 @@ pub fn content(
     let row = super::inode(view, ino)?;
     demand_file(&row.attr)?;
     if !opened {
-        demand(cx, &row.attr, READ)?;
+        demand(cx, view, &row.attr, READ)?;
     }
     let range = range.intersect(Range::new(0, row.attr.size));
     let mut out = Content { attr: row.attr, unit: row.unit, extents: Vec::new(), more: false };

@@ -1,9 +1,9 @@
 //! Pages of a directory listing (PROTOCOL 3.5).
 
-use super::demand;
+use super::{demand, permits};
 use crate::metastore::{Dentry, Read};
 use crate::nameserver::op::Context;
-use dfs_core::access::{EXEC, READ, permits};
+use dfs_core::access::{EXEC, READ};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::{Code, FsError, Ino, Result};
 
@@ -33,14 +33,14 @@ pub fn list(
     if dir_attr.kind != Kind::Directory {
         return Err(FsError::new(Code::NotDirectory, format!("inode {dir} is no directory")));
     }
-    demand(cx, &dir_attr, READ)?;
+    demand(cx, view, &dir_attr, READ)?;
     // Cookies stay below 2^63 (`cookie_base`), which is also what a signed column can hold.
     let first = cookie.saturating_add(1).min(i64::MAX as u64);
     let mut found = view.dentries(dir, first, i64::MAX as u64, limit.saturating_add(1))?;
     let end = found.len() <= limit;
     found.truncate(limit);
 
-    let want_attrs = want_attrs && permits(cx.who, &dir_attr, EXEC);
+    let want_attrs = want_attrs && permits(cx, view, &dir_attr, EXEC)?;
     let with_attr = |dentry: Dentry| -> Result<(Dentry, Option<Attr>)> {
         let attr = if want_attrs { Some(super::attr(view, dentry.ino)?) } else { None };
         Ok((dentry, attr))

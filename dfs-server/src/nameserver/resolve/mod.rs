@@ -16,7 +16,7 @@ pub use list::{Page, list};
 
 use super::op::Context;
 use crate::metastore::{Inode, Read};
-use dfs_core::access::{EXEC, WRITE, permits};
+use dfs_core::access::{self, ACL_ACCESS, ACL_DEFAULT, Acl, EXEC, WRITE};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -46,13 +46,39 @@ pub fn xattrs(view: &dyn Read, ino: Ino) -> Result<(Attr, Xattrs)> {
 /// (access(2)). Fails with `AccessDenied`, `Stale`.
 pub fn access(cx: &Context<'_>, view: &dyn Read, ino: Ino, mask: u32) -> Result<Attr> {
     let attr = attr(view, ino)?;
-    demand(cx, &attr, mask)?;
+    demand(cx, view, &attr, mask)?;
     Ok(attr)
 }
 
+/// The access control list of an inode, if it has one.
+pub fn acl(view: &dyn Read, attr: &Attr) -> Result<Option<Acl>> {
+    list_named(view, attr, ACL_ACCESS)
+}
+
+/// The list that new entries of a directory inherit, if it has one.
+pub fn default_acl(view: &dyn Read, dir: &Attr) -> Result<Option<Acl>> {
+    list_named(view, dir, ACL_DEFAULT)
+}
+
+fn list_named(view: &dyn Read, attr: &Attr, name: &[u8]) -> Result<Option<Acl>> {
+    if !attr.has_xattrs {
+        return Ok(None);
+    }
+    let all = view.xattrs(attr.ino)?;
+    all.iter().find(|(found, _)| found == name).map(|(_, value)| Acl::decode(value)).transpose()
+}
+
+/// Whether the caller has all of `mask` on the inode, whose list decides where it has one.
+pub fn permits(cx: &Context<'_>, view: &dyn Read, attr: &Attr, mask: u32) -> Result<bool> {
+    // The list says nothing of the superuser and the owner.
+    let listed = !cx.who.is_root() && cx.who.uid != attr.uid;
+    let acl = if listed { acl(view, attr)? } else { None };
+    Ok(access::permits(cx.who, attr, acl.as_ref(), mask))
+}
+
 /// `AccessDenied` unless the caller has all of `mask` on the inode.
-pub fn demand(cx: &Context<'_>, attr: &Attr, mask: u32) -> Result<()> {
-    if permits(cx.who, attr, mask) {
+pub fn demand(cx: &Context<'_>, view: &dyn Read, attr: &Attr, mask: u32) -> Result<()> {
+    if permits(cx, view, attr, mask)? {
         return Ok(());
     }
     let text = format!("inode {} of user {} refuses user {}", attr.ino, attr.uid, cx.who.uid);
@@ -65,17 +91,17 @@ pub fn search(cx: &Context<'_>, view: &dyn Read, dir: Ino) -> Result<Attr> {
     if attr.kind != Kind::Directory {
         return Err(FsError::new(Code::NotDirectory, format!("inode {dir} is no directory")));
     }
-    demand(cx, &attr, EXEC)?;
+    demand(cx, view, &attr, EXEC)?;
     Ok(attr)
 }
 
 /// `NotFound` if the directory was removed, `AccessDenied` unless the caller may change names in
 /// it (Linux `may_create`).
-pub fn demand_writable(cx: &Context<'_>, dir: &Attr) -> Result<()> {
+pub fn demand_writable(cx: &Context<'_>, view: &dyn Read, dir: &Attr) -> Result<()> {
     if dir.nlink == 0 {
         return Err(FsError::new(Code::NotFound, format!("directory {} was removed", dir.ino)));
     }
-    demand(cx, dir, WRITE | EXEC)
+    demand(cx, view, dir, WRITE | EXEC)
 }
 
 /// Looks a name up; `None`: it is absent. Needs search on the directory. Fails with `Stale`,

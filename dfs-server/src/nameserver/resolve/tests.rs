@@ -15,11 +15,11 @@ fn cx(who: &Credentials) -> Context<'_> {
 }
 
 fn mkdir(w: &mut World, dir: Ino, text: &str, mode: u32) -> Ino {
-    w.must(&Mkdir { dir, name: name(text), mode }).ino
+    w.must(&Mkdir { dir, name: name(text), mode: mode.into() }).ino
 }
 
 fn create(w: &mut World, dir: Ino, text: &str) -> Ino {
-    w.must(&Create { dir, name: name(text), mode: 0o640, exclusive: true }).ino
+    w.must(&Create { dir, name: name(text), mode: 0o640.into(), exclusive: true }).ino
 }
 
 #[test]

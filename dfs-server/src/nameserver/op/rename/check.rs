@@ -61,21 +61,26 @@ impl Rename {
     }
 
     /// Permissions and kinds, as Linux `vfs_rename` checks them.
-    pub(super) fn check_rights(&self, cx: &Context<'_>, ends: &Ends) -> Result<()> {
+    pub(super) fn check_rights(
+        &self,
+        cx: &Context<'_>,
+        view: &dyn Read,
+        ends: &Ends,
+    ) -> Result<()> {
         let Ends { from_dir, to_dir, moved, target } = ends;
         let is_dir = moved.kind == Kind::Directory;
-        rules::removable(cx, from_dir, moved)?;
+        rules::removable(cx, view, from_dir, moved)?;
         match target {
-            None => resolve::demand_writable(cx, to_dir)?,
+            None => resolve::demand_writable(cx, view, to_dir)?,
             Some(target) => {
-                rules::removable(cx, to_dir, target)?;
+                rules::removable(cx, view, to_dir, target)?;
                 if !self.exchange {
                     rules::of_kind(target, is_dir)?;
                 }
             }
         }
         if self.crosses() {
-            self.check_new_parents(cx, ends)?;
+            self.check_new_parents(cx, view, ends)?;
         }
         match target {
             Some(target) if !self.exchange => rules::empty(target),
@@ -84,17 +89,17 @@ impl Rename {
     }
 
     /// A directory that changes parents has its `..` rewritten and counts as a link of the new one.
-    fn check_new_parents(&self, cx: &Context<'_>, ends: &Ends) -> Result<()> {
+    fn check_new_parents(&self, cx: &Context<'_>, view: &dyn Read, ends: &Ends) -> Result<()> {
         let moved_dir = ends.moved.kind == Kind::Directory;
         let target = ends.target.as_ref().filter(|target| target.kind == Kind::Directory);
         if moved_dir {
-            resolve::demand(cx, &ends.moved, WRITE)?;
+            resolve::demand(cx, view, &ends.moved, WRITE)?;
             if target.is_none() {
                 rules::one_more_link(&ends.to_dir)?;
             }
         }
         if let Some(target) = target.filter(|_| self.exchange) {
-            resolve::demand(cx, target, WRITE)?;
+            resolve::demand(cx, view, target, WRITE)?;
             if !moved_dir {
                 rules::one_more_link(&ends.from_dir)?;
             }

@@ -91,7 +91,7 @@ impl Op for Rename {
             let (object, dir) = (Some(ends.moved), Some(ends.from_dir));
             return Ok(Verdict::Done(Outcome { object, dir, to_dir, ..Outcome::default() }));
         }
-        self.check_rights(cx, &ends)?;
+        self.check_rights(cx, view, &ends)?;
         Ok(Verdict::Change(self.items(&ends.moved, ends.target.as_ref())))
     }
 

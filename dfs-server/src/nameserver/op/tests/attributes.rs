@@ -41,7 +41,7 @@ fn times(atime: Option<SetTime>, mtime: Option<SetTime>) -> SetAttr {
 /// A file of Alice and group 100, mode 0664.
 fn file() -> (World, Ino) {
     let mut world = World::new();
-    let op = Create { dir: Ino::ROOT, name: name("f"), mode: 0o664, exclusive: true };
+    let op = Create { dir: Ino::ROOT, name: name("f"), mode: 0o664.into(), exclusive: true };
     let ino = world.run(&alice(), &op).unwrap().object.unwrap().ino;
     (world, ino)
 }
@@ -84,7 +84,7 @@ fn new_owner_strips_suid_and_sgid_of_files_only() {
     assert_eq!(set(&mut w, &alice(), f, owner(None, Some(300))).unwrap().mode, 0o755);
     set(&mut w, &Credentials::root(), f, mode(0o6755)).unwrap();
     assert_eq!(set(&mut w, &Credentials::root(), f, owner(Some(1), None)).unwrap().mode, 0o755);
-    let dir = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777 };
+    let dir = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777.into() };
     let dir = w.must(&dir).ino;
     set(&mut w, &Credentials::root(), dir, mode(0o6775)).unwrap();
     assert_eq!(set(&mut w, &Credentials::root(), dir, owner(Some(1), None)).unwrap().mode, 0o6775);
@@ -155,15 +155,20 @@ fn symbolic_links_have_owners_and_times_but_no_mode() {
 #[test]
 fn new_inodes_inherit_from_a_set_group_id_directory() {
     let mut w = World::new();
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o7777 });
+    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o7777.into() });
     assert_eq!(dir.mode, 0o1777, "mkdir takes no suid and sgid");
     set(&mut w, &Credentials::root(), dir.ino, owner(None, Some(500))).unwrap();
     set(&mut w, &Credentials::root(), dir.ino, mode(0o2777)).unwrap();
-    let create = |text, mode| Create { dir: dir.ino, name: name(text), mode, exclusive: true };
+    let create = |text, mode: u32| Create {
+        dir: dir.ino,
+        name: name(text),
+        mode: mode.into(),
+        exclusive: true,
+    };
     let made = |w: &mut World, op: &dyn Op| w.run(&alice(), op).unwrap().object.unwrap();
     let plain = made(&mut w, &create("f", 0o644));
     assert_eq!((plain.uid, plain.gid, plain.mode), (1000, 500, 0o644));
     assert_eq!(made(&mut w, &create("g", 0o6755)).mode, 0o4755, "no program for a foreign group");
-    let sub = made(&mut w, &Mkdir { dir: dir.ino, name: name("sub"), mode: 0o755 });
+    let sub = made(&mut w, &Mkdir { dir: dir.ino, name: name("sub"), mode: 0o755.into() });
     assert_eq!((sub.gid, sub.mode), (500, 0o2755));
 }

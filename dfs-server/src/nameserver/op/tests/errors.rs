@@ -14,11 +14,11 @@ fn alice() -> Credentials {
 }
 
 fn create(dir: Ino, text: &str) -> Create {
-    Create { dir, name: name(text), mode: 0o644, exclusive: true }
+    Create { dir, name: name(text), mode: 0o644.into(), exclusive: true }
 }
 
 fn mkdir(dir: Ino, text: &str) -> Mkdir {
-    Mkdir { dir, name: name(text), mode: 0o777 }
+    Mkdir { dir, name: name(text), mode: 0o777.into() }
 }
 
 fn unlink(dir: Ino, text: &str) -> Unlink {
@@ -59,9 +59,9 @@ fn tree() -> Tree {
     world.must(&create(sub, "leaf"));
     world.must(&mkdir(ROOT, "empty"));
     let f = world.must(&create(ROOT, "f")).ino;
-    let shut = world.must(&Mkdir { mode: 0, ..mkdir(ROOT, "shut") }).ino;
+    let shut = world.must(&Mkdir { mode: 0.into(), ..mkdir(ROOT, "shut") }).ino;
     world.must(&create(shut, "x"));
-    let sticky = world.must(&Mkdir { mode: 0o1777, ..mkdir(ROOT, "sticky") }).ino;
+    let sticky = world.must(&Mkdir { mode: 0o1777.into(), ..mkdir(ROOT, "sticky") }).ino;
     world.must(&create(sticky, "x"));
     Tree { world, d, sub, f, shut, sticky }
 }
@@ -86,7 +86,7 @@ fn creating_fails_as_on_linux() {
     refused(w, root, &link(Vec::new()), Code::NotFound);
     refused(w, root, &link(vec![b'x'; 4096]), Code::NameTooLong);
     refused(w, root, &link(b"a\0b".to_vec()), Code::Invalid);
-    let node = |kind| Mknod { dir: ROOT, name: name("n"), mode: 0o600, kind, rdev: 9 };
+    let node = |kind| Mknod { dir: ROOT, name: name("n"), mode: 0o600.into(), kind, rdev: 9 };
     refused(w, root, &node(Kind::Directory), Code::NotPermitted);
     refused(w, root, &node(Kind::Symlink), Code::Invalid);
     refused(w, &alice(), &node(Kind::CharDevice), Code::NotPermitted);
@@ -169,7 +169,7 @@ fn renaming_fails_as_on_linux() {
     w.run(&alice(), &create(ROOT, "mine")).unwrap();
     refused(w, &alice(), &rename((ROOT, "mine"), (sticky, "x")), Code::NotPermitted);
     // Moving a directory elsewhere rewrites its "..", which takes write permission on it.
-    let locked = Mkdir { mode: 0o555, ..mkdir(ROOT, "locked") };
+    let locked = Mkdir { mode: 0o555.into(), ..mkdir(ROOT, "locked") };
     w.run(&alice(), &locked).unwrap();
     refused(w, &alice(), &rename((ROOT, "locked"), (d, "x")), Code::AccessDenied);
     w.run(&alice(), &rename((ROOT, "locked"), (ROOT, "renamed"))).unwrap();
@@ -179,7 +179,7 @@ fn renaming_fails_as_on_linux() {
 fn sizing_fails_as_on_linux() {
     let Tree { mut world, d, f, .. } = tree();
     let (w, root) = (&mut world, &Credentials::root());
-    let fifo = Mknod { dir: ROOT, name: name("p"), mode: 0o666, kind: Kind::Fifo, rdev: 0 };
+    let fifo = Mknod { dir: ROOT, name: name("p"), mode: 0o666.into(), kind: Kind::Fifo, rdev: 0 };
     let fifo = w.must(&fifo).ino;
     let truncate = |ino, size, opened| Truncate { ino, size, set: SetAttr::default(), opened };
     refused(w, root, &truncate(d, 0, false), Code::IsDirectory);

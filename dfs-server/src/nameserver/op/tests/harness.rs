@@ -197,6 +197,9 @@ impl Covered<'_> {
         }
         let contents = batch.stripes.keys().map(|key| key.0);
         for ino in contents.chain(batch.xattrs.keys().map(|key| key.0)) {
+            if self.store.inode(ino).unwrap().is_none() {
+                continue; // Nobody knows of what is new.
+            }
             assert_eq!(self.held(IntentKey::Attr(ino)), Some(Hold::Exclusive), "{}", op.verb());
         }
     }

@@ -1,5 +1,6 @@
 //! Operations run through all three steps on a store in memory.
 
+mod acls;
 mod attributes;
 mod commits;
 mod content;

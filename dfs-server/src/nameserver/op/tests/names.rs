@@ -6,6 +6,7 @@ use crate::nameserver::op::*;
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Kind, SetAttr};
+use dfs_core::name::Name;
 use proptest::prelude::*;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -54,6 +55,10 @@ struct Pair {
     model: Model,
 }
 
+fn fifo(dir: Ino, name: Name, mode: u32) -> Mknod {
+    Mknod { dir, name, mode: mode.into(), kind: Kind::Fifo, rdev: 3 }
+}
+
 impl Pair {
     /// A directory, or seldom something else in its place.
     fn dir(&self, pick: usize) -> Id {
@@ -86,20 +91,19 @@ impl Pair {
                 } else {
                     model.open_or_make(who, dir, text, mode)
                 };
-                (wanted, Box::new(Create { dir: dir_ino, name, mode, exclusive }))
+                (wanted, Box::new(Create { dir: dir_ino, name, mode: mode.into(), exclusive }))
             }
             3..6 => (
                 model.make(who, dir, text, Kind::Directory, mode),
-                Box::new(Mkdir { dir: dir_ino, name, mode }),
+                Box::new(Mkdir { dir: dir_ino, name, mode: mode.into() }),
             ),
             6 => (
                 model.make(who, dir, text, Kind::Symlink, 0),
                 Box::new(Symlink { dir: dir_ino, name, target: b"target".to_vec() }),
             ),
-            7 => (
-                model.make(who, dir, text, Kind::Fifo, mode),
-                Box::new(Mknod { dir: dir_ino, name, mode, kind: Kind::Fifo, rdev: 3 }),
-            ),
+            7 => {
+                (model.make(who, dir, text, Kind::Fifo, mode), Box::new(fifo(dir_ino, name, mode)))
+            }
             8..10 => (model.link(who, any, dir, text), Box::new(Link { ino, dir: dir_ino, name })),
             10..12 => {
                 (model.remove(who, dir, text, false), Box::new(Unlink { dir: dir_ino, name }))

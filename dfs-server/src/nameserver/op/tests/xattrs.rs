@@ -3,7 +3,7 @@
 use super::harness::{World, name, user};
 use crate::nameserver::op::*;
 use crate::nameserver::resolve;
-use dfs_core::access::Credentials;
+use dfs_core::access::{Acl, Credentials, Entry, Tag};
 use dfs_core::attr::Kind;
 use dfs_core::limits::{XATTR_LIST_MAX, XATTR_TOTAL_MAX, XATTR_VALUE_MAX};
 use dfs_core::{Code, Ino};
@@ -22,7 +22,13 @@ fn remove(ino: Ino, text: &str) -> RemoveXattr {
 }
 
 fn node(w: &mut World, kind: Kind) -> Ino {
-    let op = Mknod { dir: Ino::ROOT, name: name(&format!("{kind:?}")), mode: 0o644, kind, rdev: 0 };
+    let op = Mknod {
+        dir: Ino::ROOT,
+        name: name(&format!("{kind:?}")),
+        mode: 0o644.into(),
+        kind,
+        rdev: 0,
+    };
     w.run(&alice(), &op).unwrap().object.unwrap().ino
 }
 
@@ -55,9 +61,11 @@ fn modes_demand_presence_or_absence() {
 fn namespaces_have_their_own_permissions() {
     let mut w = World::new();
     let (f, fifo) = (node(&mut w, Kind::File), node(&mut w, Kind::Fifo));
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o1777 }).ino;
+    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o1777.into() }).ino;
     let (eve, root) = (user(1002, 102, &[]), Credentials::root());
     let long = format!("user.{}", "x".repeat(251));
+    let lines = [Tag::UserObj, Tag::GroupObj, Tag::Mask, Tag::Other];
+    let list = Acl::new(lines.map(|tag| Entry { tag, perm: 6 }).to_vec()).unwrap().encode();
     for (who, ino, text, wanted) in [
         (&alice(), f, "user.x", None),
         (&eve, f, "user.x", Some(Code::AccessDenied)),
@@ -79,9 +87,12 @@ fn namespaces_have_their_own_permissions() {
         (&root, f, "", Some(Code::OutOfRange)),
         (&root, f, long.as_str(), Some(Code::OutOfRange)),
     ] {
-        let got = w.run(who, &set(ino, text, b"v")).err();
+        let value = if text.contains("acl") { &list[..] } else { b"v" };
+        let got = w.run(who, &set(ino, text, value)).err();
         assert_eq!(got, wanted, "user {} sets {text} of {ino}", who.uid);
         let got = w.run(who, &remove(ino, text)).err();
+        // There is none to remove, and nobody is told so.
+        let wanted = wanted.filter(|_| ino != f || text != "system.posix_acl_default");
         assert_eq!(got, wanted, "user {} removes {text} of {ino}", who.uid);
     }
 }
@@ -101,7 +112,7 @@ fn sizes_are_bounded() {
     w.must(&set(f, "user.0", b"replaced"));
     w.must(&set(f, "user.more", b"1"));
 
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o755 }).ino;
+    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o755.into() }).ino;
     let text = |i: usize| format!("user.{i:0250}");
     for i in 0..XATTR_LIST_MAX / 256 {
         w.must(&set(dir, &text(i), b""));

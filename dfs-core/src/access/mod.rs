@@ -1,7 +1,19 @@
 //! Who may do what to an inode: the POSIX permission rules (POSIX.1-2017, 4.5 File Access
-//! Permissions; Linux inode(7), capabilities(7)).
+//! Permissions; Linux inode(7), capabilities(7), acl(5)).
+
+mod acl;
+
+pub use acl::{Acl, Entry, Tag};
 
 use crate::attr::{Attr, Kind, S_ISVTX};
+
+/// Name of the extended attribute that holds the access control list of an inode.
+pub const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+/// The same for the list that new entries of a directory inherit.
+pub const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+
+/// Permission bits of the group class; with an access control list: its mask.
+const GROUP_CLASS: u32 = 0o070;
 
 /// May read.
 pub const READ: u32 = 4;
@@ -38,14 +50,20 @@ impl Credentials {
     }
 }
 
-/// Whether `who` has all of `want` (`READ | WRITE | EXEC`) on the inode.
+/// Whether `who` has all of `want` (`READ | WRITE | EXEC`) on the inode with this access control
+/// list, if it has one.
 ///
 /// The first matching class decides alone: owner, then group, then others. The superuser reads and
-/// writes everything and executes what anyone may execute; directories it always searches.
-pub fn permits(who: &Credentials, attr: &Attr, want: u32) -> bool {
+/// writes everything and executes what anyone may execute; directories it always searches. A list
+/// whose mask is empty is not looked at (Linux `acl_permission_check`): the mode decides, so that
+/// whom the list names falls under the group or the others.
+pub fn permits(who: &Credentials, attr: &Attr, acl: Option<&Acl>, want: u32) -> bool {
     if who.is_root() {
         let exec_ok = attr.kind == Kind::Directory || attr.mode & 0o111 != 0;
         return want & EXEC == 0 || exec_ok;
+    }
+    if let Some(acl) = acl.filter(|_| who.uid != attr.uid && attr.mode & GROUP_CLASS != 0) {
+        return acl.permits(who, attr.gid, want);
     }
     let shift = if who.uid == attr.uid {
         6
@@ -76,24 +94,24 @@ mod tests {
     fn permits_first_matching_class_decides() {
         let mut file = attr(Kind::File);
         (file.uid, file.gid, file.mode) = (10, 20, 0o074);
-        assert!(!permits(&user(10, 20, &[]), &file, READ), "owner without bits");
-        assert!(permits(&user(11, 20, &[]), &file, READ | WRITE | EXEC));
-        assert!(permits(&user(11, 1, &[5, 20]), &file, WRITE), "supplementary group");
-        assert!(permits(&user(11, 21, &[]), &file, READ));
-        assert!(!permits(&user(11, 21, &[]), &file, WRITE));
+        assert!(!permits(&user(10, 20, &[]), &file, None, READ), "owner without bits");
+        assert!(permits(&user(11, 20, &[]), &file, None, READ | WRITE | EXEC));
+        assert!(permits(&user(11, 1, &[5, 20]), &file, None, WRITE), "supplementary group");
+        assert!(permits(&user(11, 21, &[]), &file, None, READ));
+        assert!(!permits(&user(11, 21, &[]), &file, None, WRITE));
     }
 
     #[test]
     fn permits_root_executes_only_what_anyone_may() {
         let mut file = attr(Kind::File);
         file.mode = 0o600;
-        assert!(permits(&Credentials::root(), &file, READ | WRITE));
-        assert!(!permits(&Credentials::root(), &file, EXEC));
+        assert!(permits(&Credentials::root(), &file, None, READ | WRITE));
+        assert!(!permits(&Credentials::root(), &file, None, EXEC));
         file.mode = 0o001;
-        assert!(permits(&Credentials::root(), &file, EXEC));
+        assert!(permits(&Credentials::root(), &file, None, EXEC));
         let mut dir = attr(Kind::Directory);
         dir.mode = 0;
-        assert!(permits(&Credentials::root(), &dir, EXEC));
+        assert!(permits(&Credentials::root(), &dir, None, EXEC));
     }
 
     #[test]
