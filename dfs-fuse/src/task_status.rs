@@ -9,6 +9,9 @@ const IGNORED_BY_DEFAULT: u64 = 1 << (17 - 1) | 1 << (18 - 1) | 1 << (23 - 1) | 
 /// and SIGTTOU.
 const STOPS_BY_DEFAULT: u64 = 1 << (19 - 1) | 1 << (20 - 1) | 1 << (21 - 1) | 1 << (22 - 1);
 
+/// Signals by which a terminal or kill(1) asks a program to stop: SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const REQUESTS: u64 = 1 | 1 << (2 - 1) | 1 << (3 - 1) | 1 << (15 - 1);
+
 /// Signal masks of a thread; bit n-1 is signal n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signals {
@@ -42,6 +45,11 @@ impl Signals {
     pub fn interrupt(self) -> bool {
         let ignored = self.ignored | (IGNORED_BY_DEFAULT & !self.caught);
         self.pending & SIGKILL != 0 || self.pending & !self.blocked & !ignored != 0
+    }
+
+    /// Whether a signal waits that asks the process to stop, or stops it unasked.
+    pub fn stop(self) -> bool {
+        self.kill() || Signals { pending: self.pending & REQUESTS, ..self }.interrupt()
     }
 
     /// Whether a signal waits that ends the process: it never sees what became of its system call.
@@ -119,7 +127,9 @@ mod tests {
             assert!(!pending(signal).kill(), "signal {signal} ends nobody");
         }
         let handled = Signals { caught: bit(14), ..pending(14) };
-        assert!(handled.interrupt() && !handled.kill());
+        assert!(handled.interrupt() && !handled.stop() && !handled.kill());
+        let asked = Signals { caught: bit(2), ..pending(2) };
+        assert!(asked.interrupt() && asked.stop() && !asked.kill());
         assert!(!Signals { blocked: bit(15), ..pending(15) }.interrupt());
         assert!(!Signals { ignored: bit(2), ..pending(2) }.interrupt());
         let killed = Signals { blocked: u64::MAX, ignored: u64::MAX, ..pending(9) };

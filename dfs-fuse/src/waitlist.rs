@@ -21,10 +21,27 @@ const ROUND: usize = 256;
 /// Rounds without a request after which the watcher sleeps until the next one. Waking it costs more
 /// than most requests take, so it does not sleep between them.
 const IDLE_ROUNDS: u32 = 20;
-/// Operations that a signal with a handler ends: those that wait for others by their nature, and that
-/// POSIX lets fail with EINTR. Everything else ends only with its process, as on a local disk:
-/// programs do not expect EINTR of rmdir(2), fsync(2) or the read of a file.
-const INTERRUPTIBLE: [&str; 3] = ["open", "create", "setlk"];
+/// Operations that any signal with a handler ends: those that wait for others by their nature, and
+/// that POSIX lets fail with EINTR.
+const WAITING: [&str; 3] = ["open", "create", "setlk"];
+/// Operations that change nothing: signals by which somebody asks the program to stop end them, so
+/// that a shell does not hang in `cd` until a lost server is back. Everything else ends only with its
+/// process, as on a local disk: programs do not expect EINTR of rmdir(2) or fsync(2).
+const ASKING: [&str; 13] = [
+    "access",
+    "getattr",
+    "getlk",
+    "getxattr",
+    "listxattr",
+    "lookup",
+    "lseek",
+    "opendir",
+    "read",
+    "readdir",
+    "readdirplus",
+    "readlink",
+    "statfs",
+];
 /// Requests this old are logged, once each.
 const LOG_AFTER: Duration = Duration::from_secs(5);
 
@@ -184,8 +201,7 @@ fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<Candidate>, u64) {
             if round.len() == ROUND {
                 return (round, number);
             }
-            let interruptible = INTERRUPTIBLE.contains(&waiting.op);
-            round.push(Candidate { number, tid: waiting.tid, interruptible });
+            round.push(Candidate { number, tid: waiting.tid, op: waiting.op });
         }
     }
     (round, 0)
@@ -195,8 +211,7 @@ fn due(state: &mut State, behind: u64, now: Instant) -> (Vec<Candidate>, u64) {
 struct Candidate {
     number: u64,
     tid: u32,
-    /// Signals with a handler count too.
-    interruptible: bool,
+    op: &'static str,
 }
 
 impl Candidate {
@@ -204,9 +219,10 @@ impl Candidate {
     /// thread that waits inside a request is never gone, so it is only hidden from us.
     fn is_hit(&self) -> bool {
         let signals = task_status::read(self.tid).map(|status| Signals::parse(&status));
-        signals.is_some_and(|signals| match self.interruptible {
-            true => signals.interrupt(),
-            false => signals.kill(),
+        signals.is_some_and(|signals| match self.op {
+            op if WAITING.contains(&op) => signals.interrupt(),
+            op if ASKING.contains(&op) => signals.stop(),
+            _ => signals.kill(),
         })
     }
 }

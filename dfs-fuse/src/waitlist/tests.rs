@@ -90,16 +90,18 @@ fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
 
 #[test]
 fn regression_handled_signals_end_only_what_waits_for_others() {
-    use nix::sys::signal::Signal::SIGALRM;
+    use nix::sys::signal::Signal::{SIGALRM, SIGINT};
     let list = WaitList::start().unwrap();
-    let child = child("trap : ALRM; echo ready; read line");
-    stop(&child);
-    send(&child, SIGALRM);
-    for (op, ends) in [("rmdir", false), ("fsync", false), ("read", false), ("setlk", true)] {
-        let token = Interrupt::default();
-        let _place = list.add(Waiting::new(op, Ino(1), child.0.id(), token.clone()));
-        let limit = if ends { DEADLINE } else { 4 * PATIENCE };
-        assert_eq!(interrupted(token, limit), ends, "{op}");
+    for (signal, ended) in [(SIGALRM, &["setlk"][..]), (SIGINT, &["setlk", "read"])] {
+        let child = child("trap : ALRM INT; echo ready; read line");
+        stop(&child);
+        send(&child, signal);
+        for op in ["rmdir", "fsync", "read", "setlk"] {
+            let (token, ends) = (Interrupt::default(), ended.contains(&op));
+            let _place = list.add(Waiting::new(op, Ino(1), child.0.id(), token.clone()));
+            let limit = if ends { DEADLINE } else { 4 * PATIENCE };
+            assert_eq!(interrupted(token, limit), ends, "{signal} {op}");
+        }
     }
 }
 
