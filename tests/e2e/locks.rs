@@ -90,9 +90,10 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
             !free
         };
         wait::until_true(STEP, "the lock of another process", held);
-        // flock(1) has a child that has the lock as well.
+        // flock(1) has a child that has the lock as well, once it has the lock itself.
         let children = format!("/proc/{0}/task/{0}/children", holder.pid());
-        let child: i32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        let child = || std::fs::read_to_string(&children).unwrap().trim().parse::<i32>().ok();
+        let child = wait::until(STEP, "the child of flock", child);
         holder.signal(Signal::SIGKILL);
         holder.end_within(STEP);
         assert!(held(), "the child lives");
