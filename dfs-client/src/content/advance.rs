@@ -51,7 +51,8 @@ impl Content {
         Ok(file)
     }
 
-    fn is_current(&self, file: &File, attr: &Attr) -> bool {
+    /// Whether the file is on the version of `attr`, or the lease keeps it where it is.
+    pub(crate) fn is_current(&self, file: &File, attr: &Attr) -> bool {
         let state = file.lock();
         state.machine.committable().is_some() || state.view.working.version() == attr.content_ver
     }

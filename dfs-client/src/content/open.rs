@@ -168,11 +168,15 @@ impl Content {
     }
 
     /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no
-    /// promise.
+    /// promise. One that could not follow a newer version under the lease does so now.
     pub(crate) fn keep_promise(&self, file: &Arc<File>) {
-        if self.client.metadata.attr(file.ino).is_none() {
-            self.client.open_hold(file.ino);
-            self.carry_out(file, Effect::Advance);
+        match self.client.metadata.attr(file.ino) {
+            Some(attr) if self.is_current(file, &attr) => {}
+            Some(_) => self.carry_out(file, Effect::Advance),
+            None => {
+                self.client.open_hold(file.ino);
+                self.carry_out(file, Effect::Advance);
+            }
         }
     }
 

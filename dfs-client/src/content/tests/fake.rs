@@ -40,6 +40,8 @@ pub(super) struct Store {
     /// What every commit said.
     pub(super) commits: Vec<CommitReq>,
     pub(super) releases: usize,
+    /// Releases are not answered yet.
+    pub(super) slow_releases: bool,
 }
 
 /// Shared by the services and the test.
@@ -249,6 +251,9 @@ impl Coherence for Fake {
         self.answer(|s| s.acquire(r.get_ref()))
     }
     async fn release(&self, r: Request<ReleaseReq>) -> Answer<ReleaseRep> {
+        while self.lock().slow_releases {
+            tokio::task::yield_now().await;
+        }
         self.answer(|s| {
             s.check(r.get_ref().ino, r.get_ref().fence)?;
             s.files.get_mut(&r.get_ref().ino).unwrap().held = None;

@@ -135,6 +135,33 @@ fn regression_recall_during_a_commit_gives_the_lease_back() {
     });
 }
 
+/// What the next holder publishes is heard of before the answer to the return of the lease, under
+/// which a file does not move: it moves afterwards.
+#[test]
+fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        rig.open(7, "r").await;
+        let fence = rig.fake.lock().files[&7].held.unwrap();
+        rig.fake.lock().slow_releases = true;
+        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
+        ContentHooks::recall(&*rig.content, recall);
+        rig.publish(7, b"two, longer");
+        let ver = rig.fake.lock().attr(7).content_ver;
+        // Somebody asks for the size: nobody looks after the push any more.
+        rig.promise(7);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        rig.fake.lock().slow_releases = false;
+        let file = rig.content.find(Ino(7)).unwrap();
+        rig.until("the file follows", |_| file.view().working.version() == ver).await;
+    });
+}
+
 #[test]
 fn fenced_bytes_go_to_the_recovery_area_and_fail_their_handle() {
     run(async {
