@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use crate::world::{Left, World};
-use crate::{logs, programs, wait};
+use crate::{logs, programs, sizes, wait};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// A start takes far less; the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Starts prepared in advance; further ones are made when they are needed.
-const STARTS: usize = 6;
+/// How often a server can be started again besides the kills of the tests about kills.
+const FURTHER_STARTS: usize = 4;
 /// A drain is bounded by the server itself.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -52,8 +52,9 @@ impl<'w> ServerBuilder<'w> {
             log: self.world.dir().join("server.log"),
         };
         self.world.left().log("server", &spec.log);
+        let starts = sizes::server_kills() + FURTHER_STARTS;
         let server = Server {
-            standby: Mutex::new((0..STARTS).map(|_| spec.standby()).collect()),
+            standby: Mutex::new((0..starts).map(|_| spec.standby()).collect()),
             spec,
             left: self.world.left().clone(),
             child: Mutex::new(None),
@@ -105,8 +106,7 @@ impl Server {
         let mut child = self.child.lock().unwrap();
         assert!(child.is_none(), "the server runs already");
         let _ = std::fs::remove_file(self.spec.stdout());
-        let standby = self.standby.lock().unwrap().pop();
-        let mut started = standby.unwrap_or_else(|| self.spec.standby());
+        let mut started = self.standby.lock().unwrap().pop().expect("no start is left");
         let mut go = started.stdin.take().expect("it waits for its input");
         go.write_all(b"go\n").expect("dfs-server is gone before it started");
         drop(go);
