@@ -30,6 +30,8 @@ pub const S_ISUID: u32 = 0o4000;
 pub const S_ISGID: u32 = 0o2000;
 /// Restricted deletion ("sticky").
 pub const S_ISVTX: u32 = 0o1000;
+/// Group-execute: with it, set-group-id means a program; without, it once meant mandatory locks.
+pub const S_IXGRP: u32 = 0o010;
 
 /// Permissions asked for something new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

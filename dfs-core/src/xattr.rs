@@ -6,6 +6,9 @@ use crate::{Code, FsError, Result};
 /// Longest name in bytes (XATTR_NAME_MAX).
 const NAME_MAX: usize = 255;
 
+/// Capabilities of a program (capabilities(7)): they go with the first write.
+pub const CAPABILITY: &[u8] = b"security.capability";
+
 /// Part of the name before the first dot, and who may write there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {

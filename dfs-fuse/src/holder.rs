@@ -69,7 +69,7 @@ impl Holder {
 }
 
 /// Reads a lock file. What cannot be read is left at its default.
-pub fn read(file: &mut File) -> Holder {
+pub fn read(mut file: &File) -> Holder {
     let mut text = Vec::new();
     match file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)) {
         Ok(_) => Holder::from_bytes(&text),

@@ -34,15 +34,11 @@ impl CacheLock {
         };
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(fail)?;
-        let deadline = Instant::now() + wait;
-        while !lock_within(&file, Duration::ZERO).map_err(fail)? {
-            let holder = holder::read(&mut file);
-            let serving = holder.is_serving();
-            if serving || Instant::now() >= deadline {
-                return Err(Failure::mount(in_use(cache, &holder, serving)));
-            }
-            std::thread::sleep(AGAIN);
+        let file = options.open(&path).map_err(fail)?;
+        let hopeless = || holder::read(&file).is_serving();
+        if !lock_within(&file, wait, hopeless).map_err(fail)? {
+            let holder = holder::read(&file);
+            return Err(Failure::mount(in_use(cache, &holder, holder.is_serving())));
         }
         Ok(CacheLock { file, cache: cache.to_owned(), record: None })
     }
@@ -119,28 +115,30 @@ fn sweep(folder: &Path) -> std::io::Result<()> {
 fn follow(record: &Path) -> Option<Found> {
     let cache = std::fs::read(record).ok()?;
     let cache = PathBuf::from(std::ffi::OsString::from_vec(cache));
-    let mut lock = OpenOptions::new().read(true).write(true).open(cache.join(LOCK)).ok()?;
-    if lock_within(&lock, Duration::ZERO).unwrap_or(true) {
+    let lock = OpenOptions::new().read(true).write(true).open(cache.join(LOCK)).ok()?;
+    if lock_within(&lock, Duration::ZERO, || false).unwrap_or(true) {
         return None;
     }
-    Some(Found { holder: holder::read(&mut lock), lock })
+    Some(Found { holder: holder::read(&lock), lock })
 }
 
 impl Found {
     /// Waits until the daemon is gone; false if it still runs after `wait`.
     pub fn wait(&self, wait: Duration) -> bool {
-        lock_within(&self.lock, wait).unwrap_or(true)
+        lock_within(&self.lock, wait, || false).unwrap_or(true)
     }
 }
 
-/// Tries to lock until `wait` is over.
-fn lock_within(file: &File, wait: Duration) -> std::io::Result<bool> {
+/// Tries to lock until `wait` is over, or it is hopeless.
+fn lock_within(file: &File, wait: Duration, hopeless: impl Fn() -> bool) -> std::io::Result<bool> {
     let deadline = Instant::now() + wait;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
             Err(TryLockError::Error(e)) => return Err(e),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline || hopeless() => {
+                return Ok(false);
+            }
             Err(TryLockError::WouldBlock) => std::thread::sleep(AGAIN),
         }
     }

@@ -73,7 +73,7 @@ async fn sessions(admin: &mut AdminClient<Channel>) -> usize {
 }
 
 #[test]
-#[ignore = "takes 2,000 file descriptors and half a minute"]
+#[ignore = "takes 1,100 file descriptors; its figures are for people"]
 fn many_sessions_cost_little_and_all_hear_of_a_change() {
     run(async {
         let dir = tempfile::tempdir().unwrap();

@@ -23,23 +23,28 @@ impl Cache {
         let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = self.lock().take_changes();
         if batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty() {
-            self.lock().cool();
+            let mut files = self.lock();
+            files.cool();
+            files.rest();
             return Ok(());
         }
         let saved = self.index.save(&batch);
         let mut files = self.lock();
         match saved {
             Ok(()) => files.cool(),
-            Err(_) => {
-                files.put_back(batch);
-                files.crowd = WARM_MAX.max(files.warm.len() + WARM_STEP);
-            }
+            Err(_) => files.put_back(batch),
         }
+        files.rest();
         saved
     }
 }
 
 impl Files {
+    /// Idle files were looked for: not again before the burst of opens has grown.
+    fn rest(&mut self) {
+        self.crowd = WARM_MAX.max(self.warm.len() + WARM_STEP);
+    }
+
     /// Whether the burst of opens has grown enough to look for idle files.
     pub(super) fn crowded(&self) -> bool {
         self.warm.len() >= self.crowd
@@ -94,6 +99,5 @@ impl Files {
                 entry.disk = file.disk_bytes();
             }
         }
-        self.crowd = WARM_MAX.max(self.warm.len() + WARM_STEP);
     }
 }

@@ -164,7 +164,7 @@ impl Content {
         }
         let handle = Handle::new(file, flags, who.clone(), snapshot);
         let fh = self.handles.add(handle);
-        Opened { fh, keep_cache, direct_io, no_flush: !flags.write }
+        Opened { fh, keep_cache, direct_io }
     }
 
     /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no

@@ -19,10 +19,12 @@ const PART_MIN: usize = CHECKSUM_BLOCK as usize;
 
 impl Content {
     /// Writes `data` at `off`; a handle that appends writes at the end of the file instead. Answers
-    /// the bytes written: less than all only if the cache has no room for the rest. `kill_suid`: the writer is unprivileged, set-user-id and set-group-id go.
+    /// the bytes written: less than all only if the cache has no room for the rest. `kill_suid`: the
+    /// writer is unprivileged, set-user-id and set-group-id go.
     ///
     /// Errors: `BadHandle` if the file is not open for writing; `FileTooBig`; `NoSpace` if the cache
-    /// is full of what cannot be saved; `Io` after unsaved bytes were lost; those of waiting for the lease.
+    /// is full of what cannot be saved; `Io` after unsaved bytes were lost; those of waiting for the
+    /// lease.
     pub async fn write(&self, fh: u64, off: u64, data: &[u8], kill_suid: bool) -> Result<usize> {
         let handle = self.writer(fh)?;
         let file = &handle.file;

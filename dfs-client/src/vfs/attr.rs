@@ -111,9 +111,7 @@ impl Vfs {
             false => Err(FsError::new(Code::AccessDenied, format!("no permission on inode {ino}"))),
         }
     }
-}
 
-impl Vfs {
     /// Whether what is known here permits it; none: there may be an access control list that is not
     /// known.
     pub(super) fn permits(&self, who: &Credentials, attr: &Attr, mask: u32) -> Option<bool> {

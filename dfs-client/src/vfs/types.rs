@@ -55,8 +55,6 @@ pub struct Opened {
     pub keep_cache: bool,
     /// The kernel must not use its page cache for this handle.
     pub direct_io: bool,
-    /// Nothing can be unsaved when this handle closes: no flush call needed.
-    pub no_flush: bool,
 }
 
 /// An entry of a listing. `.` and `..` come first with cookies 1 and 2.

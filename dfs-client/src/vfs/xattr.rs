@@ -4,7 +4,7 @@ use super::{Vfs, XattrMode};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
 use dfs_core::access::Credentials;
-use dfs_core::xattr::{Namespace, namespace};
+use dfs_core::xattr::{CAPABILITY, Namespace, namespace};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
@@ -12,10 +12,6 @@ use std::sync::Arc;
 /// Made up here, read-only: the entry of the recovery area that holds unsaved bytes of the file
 /// (PROTOCOL 2.4).
 const CONFLICT: &[u8] = b"user.dfs.conflict";
-/// Namespace that only the superuser sees (xattr(7)).
-const TRUSTED: &[u8] = b"trusted.";
-/// Goes with the first write (capabilities(7)): at the server when it is committed.
-const CAPABILITY: &[u8] = b"security.capability";
 
 impl Vfs {
     /// The value of one attribute. Errors: `NoData` if there is none, `NotSupported` and `Invalid` for
@@ -43,7 +39,8 @@ impl Vfs {
     pub async fn listxattr(&self, who: &Credentials, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let all = self.xattrs(ino).await?;
         let shown = |name: &[u8]| {
-            (who.is_root() || !name.starts_with(TRUSTED)) && !self.is_spent(ino, name)
+            let hidden = matches!(namespace(name), Ok(Namespace::Trusted)) && !who.is_root();
+            !hidden && !self.is_spent(ino, name)
         };
         let names = all.iter().map(|(name, _)| name).filter(|name| shown(name));
         let mut names: Vec<Vec<u8>> = names.cloned().collect();

@@ -7,9 +7,9 @@ use dfs_core::{Code, Ino};
 use fuser::{FileHandle, FopenFlags, ReplyEmpty, ReplyOpen};
 use std::sync::Arc;
 
-/// How the kernel treats a handle. `no_flush` is not passed on: FLUSH is what tells us that a
-/// process closed a descriptor, and with it must go the process's record locks on the file
-/// (fcntl(2)). A handle that was opened read-only can carry locks as well.
+/// How the kernel treats a handle. Never FOPEN_NOFLUSH: FLUSH is what tells us that a process closed a
+/// descriptor, and with it must go the process's record locks on the file (fcntl(2)). A handle that
+/// was opened read-only can carry locks as well.
 pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);

@@ -88,6 +88,15 @@ fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
     assert!(!interrupted(token, 4 * PATIENCE));
 }
 
+/// A name that the driver does not use would make its operation deaf to Ctrl-C.
+#[test]
+fn waitlist_names_operations_of_the_driver() {
+    let driver = include_str!("../driver/filesystem.rs");
+    for op in WAITING.iter().chain(&ASKING) {
+        assert!(driver.contains(&format!("call(\"{op}\",")), "{op}");
+    }
+}
+
 #[test]
 fn regression_handled_signals_end_only_what_waits_for_others() {
     use nix::sys::signal::Signal::{SIGALRM, SIGINT};

@@ -2,6 +2,7 @@
 
 use super::MIB;
 use dfs_tests::mount::Mount;
+use dfs_tests::server::Server;
 use dfs_tests::{fusectl, sys, tree, wait, world};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -24,6 +25,15 @@ fn small_disk(w: &world::World, name: &str, mib: u64) -> PathBuf {
     mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
     assert!(fusectl::mounted(&path).is_some());
     path
+}
+
+/// A server, a small disk, a mount with its cache on it and another with plenty of room.
+fn beside_a_small_cache_disk(w: &world::World) -> (Server, PathBuf, Mount, Mount) {
+    let server = w.server();
+    let disk = small_disk(w, "cache-disk", 96);
+    let a = w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
+    let b = w.mount(&server, "b");
+    (server, disk, a, b)
 }
 
 fn free(disk: &Path) -> u64 {
@@ -58,11 +68,7 @@ fn check(mount: &Mount, name: &str, ver: u64) {
 #[test]
 fn cache_disk_that_is_full_makes_room_from_clean_content() {
     world::run(LIMIT, |w| {
-        let server = w.server();
-        let disk = small_disk(w, "cache-disk", 96);
-        let a =
-            w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
-        let b = w.mount(&server, "b");
+        let (_server, disk, a, b) = beside_a_small_cache_disk(w);
         for file in 0..4 {
             write(&a, &format!("old{file}"), file).unwrap();
         }
@@ -101,11 +107,7 @@ fn cache_disk_that_is_full_makes_room_from_clean_content() {
 #[test]
 fn cache_disk_without_any_room_serves_reads_and_refuses_writes_honestly() {
     world::run(LIMIT, |w| {
-        let server = w.server();
-        let disk = small_disk(w, "cache-disk", 96);
-        let a =
-            w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
-        let b = w.mount(&server, "b");
+        let (_server, disk, a, b) = beside_a_small_cache_disk(w);
         for file in 0..3 {
             write(&a, &format!("old{file}"), file).unwrap();
             write(&b, &format!("far{file}"), 50 + file).unwrap();

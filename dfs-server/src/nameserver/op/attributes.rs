@@ -5,12 +5,10 @@ use super::{Context, Txn, rules, xattr};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
 use dfs_core::access::{ACL_ACCESS, Credentials, WRITE};
-use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, SetAttr, SetTime};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, S_IXGRP, SetAttr, SetTime};
 use dfs_core::time::Timestamp;
+use dfs_core::xattr::CAPABILITY;
 use dfs_core::{Code, FsError, Result};
-
-/// Group-execute: with it, set-group-id means a program; without, it once meant mandatory locks.
-const S_IXGRP: u32 = 0o010;
 
 /// Whether the caller may make these changes; `opened`: permission to write was checked when the
 /// handle was opened. Says nothing about the new size itself. Fails with `NotPermitted` where only
@@ -90,7 +88,7 @@ pub(super) fn change(
     }
     let chowned = set.uid.is_some() || set.gid.is_some();
     if (wrote || chowned || set.drop_suid) && row.attr.kind != Kind::Directory {
-        xattr::put(txn, &mut row.attr, xattr::CAPABILITY, None)?;
+        xattr::put(txn, &mut row.attr, CAPABILITY, None)?;
     }
     Ok(())
 }

@@ -4,14 +4,11 @@ use super::{Context, Outcome, Txn, xattr};
 use crate::metastore::Inode;
 use crate::nameserver::resolve;
 use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, Credentials};
-use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode, S_ISGID};
+use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode, S_ISGID, S_IXGRP};
 use dfs_core::limits::STRIPE_UNIT;
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
 use dfs_core::{Ino, Result};
-
-/// Group-execute, the bit that makes set-group-id mean what it says.
-const S_IXGRP: u32 = 0o010;
 
 /// Read, write and execute of everybody.
 const PERMISSIONS: u32 = 0o777;

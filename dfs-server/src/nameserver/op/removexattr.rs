@@ -7,6 +7,7 @@ use crate::nameserver::resolve;
 use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT};
 use dfs_core::attr::Kind;
 use dfs_core::hub::{Hold, IntentKey, Item};
+use dfs_core::xattr::CAPABILITY;
 use dfs_core::{Code, FsError, Ino, Result};
 
 /// See the module.
@@ -37,7 +38,7 @@ impl Op for RemoveXattr {
         // As on Linux nobody is refused to remove a default list where none can be.
         let no_default = self.name == ACL_DEFAULT && attr.kind != Kind::Directory;
         // The kernel takes it away in the name of whoever writes the file or changes its owner.
-        let spent = self.name == xattr::CAPABILITY && xattr::may_spend(cx, view, &attr)?;
+        let spent = self.name == CAPABILITY && xattr::may_spend(cx, view, &attr)?;
         if !no_default && !spent {
             xattr::permit_write(cx, view, &attr, &self.name)?;
         }

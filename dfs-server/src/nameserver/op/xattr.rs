@@ -8,9 +8,6 @@ use dfs_core::attr::{Attr, Kind, S_ISGID, S_ISVTX};
 use dfs_core::xattr::{Namespace, namespace};
 use dfs_core::{Code, FsError, Result};
 
-/// Capabilities that a program gives who runs it (capabilities(7)).
-pub(super) const CAPABILITY: &[u8] = b"security.capability";
-
 /// Whether the caller may set or remove the attribute. Fails as xattr(7) says: `NotPermitted`,
 /// `AccessDenied`, `NotSupported`, `Invalid`, `OutOfRange`.
 pub(super) fn permit_write(

@@ -6,9 +6,8 @@ use crate::nameserver::op::*;
 use crate::nameserver::resolve;
 use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, Credentials, EXEC, Entry, READ, Tag, WRITE};
 use dfs_core::attr::{Attr, Kind, NewMode, SetAttr};
+use dfs_core::xattr::CAPABILITY;
 use dfs_core::{Code, Ino};
-
-const CAPABILITY: &[u8] = b"security.capability";
 
 fn alice() -> Credentials {
     user(1000, 100, &[])
