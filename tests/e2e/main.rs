@@ -15,5 +15,5 @@ mod locks;
 mod names;
 mod options;
 mod permissions;
+mod programs;
 mod server;
-mod work;
