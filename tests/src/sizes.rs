@@ -11,6 +11,11 @@ fn pick<T>(quick: T, all: T) -> T {
     if full() { all } else { quick }
 }
 
+/// How long a test may take that has `quick` in its quick form.
+pub fn limit(quick: Duration) -> Duration {
+    quick * pick(1, 6)
+}
+
 /// Random changes of names and attributes whose effect on the other mount is checked.
 pub fn name_operations() -> usize {
     pick(1_500, 20_000)

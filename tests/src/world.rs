@@ -7,7 +7,7 @@ use crate::mount::{Mount, MountBuilder};
 use crate::process::Process;
 use crate::server::{Server, ServerBuilder};
 use crate::slot::Slot;
-use crate::{fusectl, isolated};
+use crate::{fusectl, isolated, sizes};
 use nix::sys::signal::Signal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -98,6 +98,7 @@ fn run_in(
     limit: Duration,
     body: impl FnOnce(&World) + Send + 'static,
 ) {
+    let limit = sizes::limit(limit);
     if let Some(name) = isolated::name() {
         return run_here(&name, limit, body);
     }
