@@ -2,11 +2,12 @@
 
 use super::Content;
 use super::inode::{File, Pages};
+use super::remote::system;
 use crate::client::{ContentHooks, Later, Restated};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
 use dfs_core::inode_state::{Effect, Event};
-use dfs_core::{Fence, GrantId, Ino, Result};
+use dfs_core::{Code, Fence, GrantId, Ino, Result};
 use dfs_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,6 +168,24 @@ impl ContentHooks for Content {
             }
             self.tell_kernel(&file, 0);
             self.told(&file).await;
+        })
+    }
+
+    fn advance_all(&self) -> Later<'_, Result<()>> {
+        Box::pin(async move {
+            for file in self.all() {
+                if file.lock().open == 0 {
+                    continue;
+                }
+                match self.current(&system(), file.ino, true, 0).await {
+                    // Nobody commits to what is gone.
+                    Err(error) if !matches!(error.code, Code::NotFound | Code::Stale) => {
+                        return Err(error);
+                    }
+                    _ => self.told(&file).await,
+                }
+            }
+            Ok(())
         })
     }
 
