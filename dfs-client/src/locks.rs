@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard};
 struct Held {
     range: Range,
     exclusive: bool,
+    one_client: bool,
     pid: u32,
 }
 
@@ -42,13 +43,14 @@ impl HeldLocks {
         self.0.lock().expect("a panic under this lock is a bug already reported")
     }
 
-    /// A lock was given: it replaces what its owner held of the range.
-    pub fn add(&self, ino: Ino, lock: &RecordLock) {
-        let range = range_of(lock);
+    /// A lock was given: it replaces what its owner held of the range. `one_client`: this mount
+    /// alone shares it.
+    pub fn add(&self, ino: Ino, lock: &RecordLock, one_client: bool) {
+        let (range, RecordLock { exclusive, pid, .. }) = (range_of(lock), *lock);
         let mut all = self.all();
         let held = all.held.entry((ino, lock.owner)).or_default();
         cut(held, range);
-        held.push(Held { range, exclusive: lock.exclusive, pid: lock.pid });
+        held.push(Held { range, exclusive, one_client, pid });
     }
 
     /// The owner gave a range back.
@@ -94,6 +96,7 @@ impl HeldLocks {
             owner,
             pid: held.pid,
             exclusive: held.exclusive,
+            one_client: held.one_client,
             start: held.range.start,
             end: match held.range.end {
                 u64::MAX => u64::MAX,
@@ -150,10 +153,10 @@ mod tests {
     #[test]
     fn held_locks_split_and_replace_by_range() {
         let locks = HeldLocks::default();
-        locks.add(Ino(2), &lock(0, u64::MAX, true));
+        locks.add(Ino(2), &lock(0, u64::MAX, true), false);
         locks.remove(Ino(2), &lock(10, 19, true));
         assert_eq!(held(&locks), [(0, 9, true), (20, u64::MAX, true)]);
-        locks.add(Ino(2), &lock(5, 24, false));
+        locks.add(Ino(2), &lock(5, 24, false), false);
         assert_eq!(held(&locks), [(0, 4, true), (5, 24, false), (25, u64::MAX, true)]);
         assert!(!locks.exclusive(Ino(2), &lock(5, 24, false)));
         assert!(locks.exclusive(Ino(2), &lock(4, 4, false)));

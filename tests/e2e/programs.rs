@@ -6,6 +6,7 @@ mod builds;
 mod editors;
 mod git;
 mod overlay;
+mod postgres;
 mod sqlite;
 
 use std::time::Duration;

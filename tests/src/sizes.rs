@@ -84,3 +84,33 @@ pub fn listed_entries() -> usize {
 pub fn exercised() -> usize {
     pick(2_500, 200_000)
 }
+
+/// Kills of programs that write a database, for each way it keeps its journal.
+pub fn writer_kills() -> usize {
+    pick(3, 50)
+}
+
+/// Transactions of each of two mounts on one database.
+pub fn transactions() -> usize {
+    pick(20, 500)
+}
+
+/// Times a database with a write-ahead log goes from mount to mount.
+pub fn log_handovers() -> usize {
+    pick(6, 100)
+}
+
+/// Commits that each of two mounts pushes to one repository.
+pub fn pushes() -> usize {
+    pick(6, 100)
+}
+
+/// Races of two mounts for one git reference.
+pub fn reference_races() -> usize {
+    pick(15, 500)
+}
+
+/// Kills of PostgreSQL under load, and of the server below it.
+pub fn postgres_kills() -> usize {
+    pick(2, 15)
+}

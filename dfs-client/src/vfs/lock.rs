@@ -1,12 +1,34 @@
 //! Record locks (fcntl(2), flock(2)), with the fences that make them useful (PROTOCOL 4.6): unsaved
 //! bytes are committed before a lock is given back, and who is given one reads the newest version.
+//!
+//! The index of SQLite's write-ahead log is shared through a mapping of `NAME-shm`, which is one only
+//! on one machine. Whoever uses it holds a read lock on one byte of it all the time: only programs of
+//! one mount share that lock, so that others are told the database is busy instead of losing rows.
 
 use super::{RecordLock, Vfs};
 use dfs_core::access::Credentials;
 use dfs_core::{Code, Ino, Result};
 use dfs_proto::{convert, v1};
 
+/// The byte of `NAME-shm` that is locked by all who map it (`UNIX_SHM_DMS` in SQLite's `os_unix.c`).
+const WAL_INDEX_IN_USE: u64 = 128;
+
 impl Vfs {
+    /// Whether only programs of this mount may share `lock`. Where the name is not known it is as if
+    /// it were that of an index: too careful with others that lock exactly this byte.
+    fn one_client(&self, ino: Ino, lock: &RecordLock) -> bool {
+        let in_use =
+            !lock.exclusive && (lock.start, lock.end) == (WAL_INDEX_IN_USE, WAL_INDEX_IN_USE);
+        in_use
+            && self.client.metadata.last_name(ino).is_none_or(|n| n.as_bytes().ends_with(b"-shm"))
+    }
+
+    /// Fails with `Io` if locks of this file were lost since `fh` was opened: what they protected
+    /// may have changed, so none is taken through it any more.
+    pub fn may_lock(&self, fh: u64) -> Result<()> {
+        self.content.may_lock(fh)
+    }
+
     /// A lock of somebody else that is in the way of `lock`, if there is one (F_GETLK).
     pub async fn getlk(&self, ino: Ino, lock: &RecordLock) -> Result<Option<RecordLock>> {
         let request = v1::TestLockReq {
@@ -15,6 +37,7 @@ impl Vfs {
             exclusive: lock.exclusive,
             start: lock.start,
             end: last_byte(lock),
+            one_client: self.one_client(ino, lock),
             ..Default::default()
         };
         let held = self.client.call(&Credentials::root(), request).await?.held;
@@ -45,6 +68,7 @@ impl Vfs {
         if !lock.exclusive && self.client.locks.exclusive(ino, lock) {
             self.release_fence(ino).await?;
         }
+        let one_client = self.one_client(ino, lock);
         let request = v1::LockReq {
             ino: ino.0,
             owner: lock.owner,
@@ -53,6 +77,7 @@ impl Vfs {
             start: lock.start,
             end: last_byte(lock),
             wait,
+            one_client,
             ..Default::default()
         };
         let asked = self.client.metadata.asked();
@@ -65,7 +90,7 @@ impl Vfs {
                 return Err(e);
             }
         };
-        self.client.locks.add(ino, lock);
+        self.client.locks.add(ino, lock, one_client);
         if let Some(attr) = reply.attr {
             let attr = convert::attr_from(attr)?;
             let mark = reply.mark.unwrap_or_default();
@@ -74,7 +99,21 @@ impl Vfs {
                 hooks.advance(&attr).await;
             }
         }
+        if one_client {
+            self.take_over(who, ino, lock).await?;
+        }
         Ok(())
+    }
+
+    /// The log and the database beside an index may be open here since before another machine wrote
+    /// them.
+    async fn take_over(&self, who: &Credentials, ino: Ino, lock: &RecordLock) -> Result<()> {
+        let Some(hooks) = self.client.hooks() else { return Ok(()) };
+        let current = hooks.advance_all().await;
+        if current.is_err() {
+            self.unlock(who, ino, lock).await?;
+        }
+        current
     }
 
     /// Gives back whatever `owner` holds on the inode: its process closed the file.

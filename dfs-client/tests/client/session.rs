@@ -192,6 +192,37 @@ fn restarted_server_is_told_what_is_held() {
 }
 
 #[test]
+fn lock_of_an_index_in_use_is_for_one_client_also_when_restated() {
+    run(async {
+        let fake = Fake::new();
+        fake.with(|s| s.names.extend([(b"db-shm".to_vec(), 5), (b"db".to_vec(), 6)]));
+        let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
+        for name in [&b"db-shm"[..], b"db"] {
+            vfs.lookup(&root(), DIR, name).await.unwrap();
+        }
+        let lock = |byte| RecordLock { owner: 9, pid: 7, exclusive: false, start: byte, end: byte };
+        // An inode of which no name is known may be one.
+        let cases = [(5, 128, true), (5, 127, false), (6, 128, false), (7, 128, true)];
+        for (ino, byte, one_client) in cases {
+            vfs.setlk(&root(), Ino(ino), &lock(byte), false, false).await.unwrap();
+            let asked = fake.with(|s| s.lock_calls.last().unwrap().one_client);
+            assert_eq!(asked, one_client, "byte {byte} of inode {ino}");
+        }
+        fake.with(|s| {
+            (s.leader_epoch, s.reclaim) = (2, true);
+            s.stream = None;
+        });
+        fake.until("everything is restated", |s| s.reclaims_done == 1).await;
+        let restated = fake.with(|s| s.reclaims[0].locks.clone());
+        let mut found: Vec<_> = restated.iter().map(|l| (l.ino, l.start, l.one_client)).collect();
+        found.sort_unstable();
+        let mut want = cases.to_vec();
+        want.sort_unstable();
+        assert_eq!(found, want);
+    });
+}
+
+#[test]
 fn trimmed_promises_are_forgotten_then_acknowledged() {
     run(async {
         let fake = Fake::new();

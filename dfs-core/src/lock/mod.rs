@@ -41,6 +41,8 @@ pub struct RecordLock {
     pub pid: u32,
     /// A write lock; else a read lock.
     pub exclusive: bool,
+    /// A read lock that only owners of one session may share.
+    pub one_client: bool,
     /// What it covers; never empty.
     pub range: Range,
 }
@@ -48,9 +50,17 @@ pub struct RecordLock {
 impl RecordLock {
     /// Whether both cannot be held at once.
     pub fn conflicts(&self, other: &RecordLock) -> bool {
+        let abroad = self.owner.session != other.owner.session;
         self.owner != other.owner
-            && (self.exclusive || other.exclusive)
+            && (self.exclusive
+                || other.exclusive
+                || abroad && (self.one_client || other.one_client))
             && self.range.overlaps(other.range)
+    }
+
+    /// Whether it admits others that `other` would not.
+    fn weaker(&self, other: &RecordLock) -> bool {
+        other.exclusive && !self.exclusive || other.one_client && !self.one_client
     }
 }
 

@@ -18,9 +18,8 @@ impl HeldLocks {
     /// Gives `lock` to its owner in place of what it had in that range. Whether that may let others
     /// in: some of it was exclusive and is no longer.
     pub fn set(&mut self, lock: RecordLock) -> bool {
-        let had =
-            |l: &RecordLock| l.owner == lock.owner && l.exclusive && l.range.overlaps(lock.range);
-        let weaker = !lock.exclusive && self.0.iter().any(had);
+        let had = |l: &RecordLock| l.owner == lock.owner && l.range.overlaps(lock.range);
+        let weaker = self.0.iter().any(|l| had(l) && lock.weaker(l));
         self.replace(lock.owner, lock.range, Some(lock));
         weaker
     }
@@ -36,7 +35,8 @@ impl HeldLocks {
         own.extend(new);
         own.sort_by_key(|l| l.range.start);
         own.dedup_by(|next, kept| {
-            let joins = kept.exclusive == next.exclusive && kept.range.end == next.range.start;
+            let alike = kept.exclusive == next.exclusive && kept.one_client == next.one_client;
+            let joins = alike && kept.range.end == next.range.start;
             if joins {
                 kept.range.end = next.range.end;
                 kept.pid = new.map_or(kept.pid, |l| l.pid);

@@ -85,7 +85,13 @@ pub fn set(call: Call<'_>, fh: u64, asked: Asked, wait: bool, reply: ReplyEmpty)
     if !unlock {
         call.driver.lock_owners.note(fh, asked.owner);
     }
-    let work = async move { vfs.setlk(&who, ino, &asked.record()?, unlock, wait).await };
+    let work = async move {
+        let lock = asked.record()?;
+        if !unlock {
+            vfs.may_lock(fh)?;
+        }
+        vfs.setlk(&who, ino, &lock, unlock, wait).await
+    };
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 

@@ -94,7 +94,8 @@ fn reclaim_lock(
         return Err(item);
     }
     let owner = Owner { session: sid, owner: claim.owner };
-    let lock = RecordLock { owner, pid: claim.pid, exclusive: claim.exclusive, range };
+    let v1::ReclaimLock { pid, exclusive, one_client, .. } = *claim;
+    let lock = RecordLock { owner, pid, exclusive, one_client, range };
     let event = |req| lock::Event::Reclaim { req, ino, lock };
     let (_, mut answer) = machines.request_lock(now, event);
     if matches!(answer.try_recv(), Ok(Ok(()))) { Ok(()) } else { Err(item) }

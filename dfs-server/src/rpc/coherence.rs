@@ -43,15 +43,16 @@ fn commit_rep(applied: &Applied) -> CommitRep {
     CommitRep { fail: None, mark, attr }
 }
 
-fn record_lock(
-    sid: SessionId,
-    owner: u64,
-    pid: u32,
-    excl: bool,
-    span: (u64, u64),
-) -> Result<RecordLock> {
-    let owner = Owner { session: sid, owner };
-    Ok(RecordLock { owner, pid, exclusive: excl, range: range_of(span.0, span.1)? })
+fn wanted_lock(sid: SessionId, req: &LockReq) -> Result<RecordLock> {
+    let owner = Owner { session: sid, owner: req.owner };
+    let LockReq { pid, exclusive, one_client, .. } = *req;
+    Ok(RecordLock { owner, pid, exclusive, one_client, range: range_of(req.start, req.end)? })
+}
+
+fn tested_lock(sid: SessionId, req: &TestLockReq) -> Result<RecordLock> {
+    let owner = Owner { session: sid, owner: req.owner };
+    let TestLockReq { exclusive, one_client, .. } = *req;
+    Ok(RecordLock { owner, pid: 0, exclusive, one_client, range: range_of(req.start, req.end)? })
 }
 
 impl Services {
@@ -133,8 +134,7 @@ impl Services {
 
     async fn lock_file(&self, req: LockReq) -> Result<LockRep> {
         let caller = self.caller(&req);
-        let span = (req.start, req.end);
-        let lock = record_lock(caller.sid, req.owner, req.pid, req.exclusive, span)?;
+        let lock = wanted_lock(caller.sid, &req)?;
         let ino = ino_from(req.ino);
         self.server.lock_range(&caller, locks::Wish { ino, lock, wait: req.wait }).await?;
         let (attr, promised) = self.server.attributes(&caller, ino)?;
@@ -221,8 +221,7 @@ impl Coherence for Services {
         let req = req.into_inner();
         self.answer("unlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), ino_from(req.ino));
-            let span = (req.start, req.end);
-            let range = record_lock(caller.sid, req.owner, 0, false, span)?.range;
+            let range = range_of(req.start, req.end)?;
             self.server.unlock_range(&caller, ino, req.owner, range).await?;
             Ok(UnlockRep::default())
         })
@@ -233,8 +232,7 @@ impl Coherence for Services {
         let req = req.into_inner();
         self.answer("testlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), ino_from(req.ino));
-            let span = (req.start, req.end);
-            let lock = record_lock(caller.sid, req.owner, 0, req.exclusive, span)?;
+            let lock = tested_lock(caller.sid, &req)?;
             let held = self.server.test_lock(&caller, ino, &lock)?;
             Ok(TestLockRep { fail: None, held: held.as_ref().map(held_to) })
         })

@@ -162,6 +162,30 @@ fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
     });
 }
 
+/// The answer to a record lock names the version of our own commit before the commit's answer does:
+/// that is nobody else's work, and nothing goes to the recovery area.
+#[test]
+fn regression_record_lock_that_overtakes_the_answer_to_a_commit_loses_nothing() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        rig.fake.lock().slow_commits = true;
+        let lock = async {
+            rig.until("it is committed", |rig| !rig.fake.lock().commits.is_empty()).await;
+            let attr = rig.fake.lock().attr(7);
+            ContentHooks::advance(&*rig.content, &attr).await;
+            rig.fake.lock().slow_commits = false;
+        };
+        let (flushed, ()) = tokio::join!(rig.content.flush(fh), lock);
+        flushed.unwrap();
+        rig.content.write(fh, 3, b", two", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"one, two");
+        assert_eq!(rig.content.conflict_of(Ino(7)), None);
+    });
+}
+
 #[test]
 fn fenced_bytes_go_to_the_recovery_area_and_fail_their_handle() {
     run(async {

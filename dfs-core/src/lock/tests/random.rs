@@ -48,7 +48,7 @@ impl Pair {
     }
 
     fn lock(&mut self, owner: Owner, ino: Ino, exclusive: bool, range: Range, wait: bool) {
-        let lock = RecordLock { owner, pid: 0, exclusive, range };
+        let lock = RecordLock { owner, pid: 0, exclusive, one_client: false, range };
         let req = self.request();
         self.oracle.wishes.push(Wish { req, ino, lock, wait });
         self.step(Event::Lock { req, ino, lock, wait });
@@ -57,7 +57,13 @@ impl Pair {
     fn unlock(&mut self, owner: Owner, ino: Ino, range: Range) {
         self.oracle.set(ino, owner, range.start, range.end, None);
         let event = Event::Unlock { req: self.request(), ino, owner, range };
-        let lock = RecordLock { owner, pid: 0, exclusive: false, range: Range::new(0, 0) };
+        let lock = RecordLock {
+            owner,
+            pid: 0,
+            exclusive: false,
+            one_client: false,
+            range: Range::new(0, 0),
+        };
         // The oracle has done it; what is left of the answer is a request that wants nothing.
         let wish = Wish { req: RequestId(self.next), ino: Ino(0), lock, wait: false };
         self.oracle.wishes.push(wish);

@@ -1,7 +1,7 @@
 //! Runs the scripts of `testdata/lock`. `REWRITE=1` writes the results into them.
 //!
 //! An owner is `A.1` (session `A`, owner 1), a range `0-9` or `0-inf` with both bytes included,
-//! `s` a read lock, `x` a write lock. `lock` and `unlock` begin with the number of the request.
+//! `s` a read lock, `c` one that only its session may share, `x` a write lock. `lock` and `unlock` begin with the number of the request.
 
 use crate::lock::{Config, Effect, Event, LockTable, Owner, RecordLock, last_byte, range_of};
 use crate::range::Range;
@@ -33,13 +33,18 @@ fn range(word: &str) -> Range {
 fn lock(words: &[&str]) -> (Ino, RecordLock) {
     let owner = owner(words[0]);
     let pid = owner.owner as u32;
-    let lock = RecordLock { owner, pid, exclusive: words[2] == "x", range: range(words[3]) };
+    let (exclusive, one_client) = (words[2] == "x", words[2] == "c");
+    let lock = RecordLock { owner, pid, exclusive, one_client, range: range(words[3]) };
     (Ino(number(words[1])), lock)
 }
 
 fn show_lock(ino: Ino, lock: &RecordLock) -> String {
     let Owner { session, owner } = lock.owner;
-    let mode = if lock.exclusive { 'x' } else { 's' };
+    let mode = match (lock.exclusive, lock.one_client) {
+        (true, _) => 'x',
+        (false, true) => 'c',
+        (false, false) => 's',
+    };
     let end = last_byte(lock.range);
     let end = if end == i64::MAX as u64 { "inf".into() } else { end.to_string() };
     format!("{}.{owner} {ino} {mode} {}-{end}\n", letter(session), lock.range.start)
@@ -119,6 +124,11 @@ fn lock_ranges_split_merge_and_change_mode() {
 #[test]
 fn lock_waiters_are_served_in_order() {
     run("order");
+}
+
+#[test]
+fn lock_of_one_client_is_shared_there_only() {
+    run("one_client");
 }
 
 #[test]
