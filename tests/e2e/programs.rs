@@ -7,6 +7,7 @@ mod editors;
 mod git;
 mod overlay;
 mod sqlite;
+mod watch;
 
 use std::time::Duration;
 
