@@ -8,6 +8,7 @@ mod git;
 mod overlay;
 mod postgres;
 mod sqlite;
+mod watch;
 
 use std::time::Duration;
 

@@ -22,6 +22,7 @@ pub mod shell;
 pub mod sizes;
 pub mod slot;
 pub mod sys;
+pub mod terminal;
 pub mod tree;
 pub mod unwrapped;
 pub mod wait;

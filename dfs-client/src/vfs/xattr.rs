@@ -69,6 +69,7 @@ impl Vfs {
             XattrMode::Create => v1::XattrMode::Create,
             XattrMode::Replace => v1::XattrMode::Replace,
         };
+        self.save_before(ino, name).await?;
         let xattr = v1::Xattr { name: name.to_vec().into(), value: value.to_vec().into() };
         let request = v1::SetXattrReq {
             ino: ino.0,
@@ -82,6 +83,7 @@ impl Vfs {
     /// Removes one attribute. Errors: `NoData` if there is none; else as `setxattr`.
     pub async fn removexattr(&self, who: &Credentials, ino: Ino, name: &[u8]) -> Result<()> {
         self.writable()?;
+        self.save_before(ino, name).await?;
         let request =
             v1::RemoveXattrReq { ino: ino.0, name: name.to_vec().into(), ..Default::default() };
         self.change_xattr(who, ino, request).await
@@ -108,6 +110,14 @@ impl Vfs {
             self.client.kernel.forget_attr(ino);
         }
         Ok(())
+    }
+
+    /// Writes left to the next commit came before a change of this attribute: they would take it away.
+    async fn save_before(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        match self.client.hooks() {
+            Some(hooks) if self.is_spent(ino, name) => hooks.flush(ino).await,
+            _ => Ok(()),
+        }
     }
 
     /// Whether unsaved writes take the attribute away when they are committed.

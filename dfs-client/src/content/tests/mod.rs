@@ -8,13 +8,14 @@ use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;
 use crate::config::Reads;
 use crate::session::Events;
-use crate::vfs::{Fallocate, Seek};
+use crate::vfs::{Fallocate, Seek, Vfs, XattrMode};
 use dfs_core::attr::{SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, Fence, Ino};
 use dfs_proto::v1;
 use rig::{Rig, flags, root, run};
 use std::path::Path;
+use std::sync::Arc;
 
 #[test]
 fn create_write_close_costs_one_commit() {
@@ -328,6 +329,22 @@ fn staged_attributes_ride_on_the_commit() {
         assert_eq!(rig.calls(), 1);
         rig.content.release(fh).unwrap();
         assert!(!ContentHooks::stage_attrs(&*rig.content, Ino(7), &set), "nobody would commit it");
+    });
+}
+
+#[test]
+fn regression_capability_given_to_unsaved_writes_stays() {
+    run(async {
+        let rig = Rig::new().await;
+        let vfs = Vfs::over(Arc::clone(&rig.client), Arc::clone(&rig.content)).await.unwrap();
+        for (ino, name, commits) in [(7, &b"user.x"[..], 0), (8, b"security.capability", 1)] {
+            let fh = rig.create(ino).await;
+            rig.content.write(fh, 0, b"program", false).await.unwrap();
+            // This server keeps no attributes; what was written before must be there already.
+            let set = vfs.setxattr(&root(), Ino(ino), name, b"value", XattrMode::Any).await;
+            assert!(set.is_err());
+            assert_eq!(rig.fake.lock().commits.len(), commits);
+        }
     });
 }
 
