@@ -7,6 +7,7 @@
 
 use super::{RecordLock, Vfs};
 use dfs_core::access::Credentials;
+use dfs_core::lock::Kind;
 use dfs_core::{Code, Ino, Result};
 use dfs_proto::{convert, v1};
 
@@ -38,12 +39,14 @@ impl Vfs {
             start: lock.start,
             end: last_byte(lock),
             one_client: self.one_client(ino, lock),
+            kind: convert::lock_kind_to(lock.kind).into(),
             ..Default::default()
         };
         let held = self.client.call(&Credentials::root(), request).await?.held;
         let here = self.client.session.identity().sid;
         Ok(held.map(|held| RecordLock {
             owner: held.owner,
+            kind: convert::lock_kind_from(held.kind()),
             // A process number of another machine means nothing here.
             pid: if held.sid == here { held.pid } else { 0 },
             exclusive: held.exclusive,
@@ -68,6 +71,11 @@ impl Vfs {
         if !lock.exclusive && self.client.locks.exclusive(ino, lock) {
             self.release_fence(ino).await?;
         }
+        if lock.kind == Kind::Flock && self.client.locks.changes(ino, lock) {
+            // Unless it is given at once, the old lock is lost (flock(2)).
+            self.client.locks.remove(ino, lock);
+            self.client.locks.doubt(ino, lock);
+        }
         let one_client = self.one_client(ino, lock);
         let request = v1::LockReq {
             ino: ino.0,
@@ -78,6 +86,7 @@ impl Vfs {
             end: last_byte(lock),
             wait,
             one_client,
+            kind: convert::lock_kind_to(lock.kind).into(),
             ..Default::default()
         };
         let asked = self.client.metadata.asked();
@@ -85,7 +94,7 @@ impl Vfs {
             Ok(reply) => reply,
             Err(e) => {
                 if matches!(e.code, Code::Interrupted | Code::Io) {
-                    self.client.locks.doubt(ino, lock.owner);
+                    self.client.locks.doubt(ino, lock);
                 }
                 return Err(e);
             }
@@ -118,13 +127,14 @@ impl Vfs {
 
     /// Gives back whatever `owner` holds on the inode: its process closed the file.
     pub async fn release_locks(&self, ino: Ino, owner: u64) -> Result<()> {
-        let all = RecordLock { owner, pid: 0, exclusive: false, start: 0, end: u64::MAX };
+        let (kind, start, end) = (Kind::Any, 0, u64::MAX);
+        let all = RecordLock { owner, kind, pid: 0, exclusive: false, start, end };
         self.unlock(&Credentials::root(), ino, &all).await
     }
 
     /// The lock goes even if the fence fails: a lock nobody can give back would stop everybody.
     async fn unlock(&self, who: &Credentials, ino: Ino, lock: &RecordLock) -> Result<()> {
-        if !self.client.locks.any(ino, lock.owner) {
+        if !self.client.locks.any(ino, lock) {
             return Ok(());
         }
         let saved = self.release_fence(ino).await;
@@ -134,6 +144,7 @@ impl Vfs {
             owner: lock.owner,
             start: lock.start,
             end: last_byte(lock),
+            kind: convert::lock_kind_to(lock.kind).into(),
             ..Default::default()
         };
         self.client.change(who, Vec::new(), request, |_, _| Ok(())).await?;

@@ -6,6 +6,7 @@ use dfs_client::interrupt::{Interrupt, scope};
 use dfs_client::kernel::NoKernel;
 use dfs_client::vfs::{Found, RecordLock, Vfs};
 use dfs_core::access::Credentials;
+use dfs_core::lock::Kind;
 use dfs_core::{Code, Ino};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +89,8 @@ fn interrupted_lock_wait_is_given_up_at_the_server() {
         fake.fate("lock", Fate::Hang);
         fake.fate("lock", Fate::Refuse(Code::WouldBlock));
         let interrupt = Interrupt::default();
-        let lock = RecordLock { owner: 3, pid: 1, exclusive: true, start: 0, end: 9 };
+        let lock =
+            RecordLock { owner: 3, kind: Kind::Process, pid: 1, exclusive: true, start: 0, end: 9 };
         let who = root();
         let wait = scope(interrupt.clone(), vfs.setlk(&who, Ino(5), &lock, false, true));
         let signal = async {
@@ -110,7 +112,8 @@ fn lock_given_in_the_moment_of_the_interrupt_is_held() {
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
         fake.fate("lock", Fate::Hang);
         let interrupt = Interrupt::default();
-        let lock = RecordLock { owner: 3, pid: 1, exclusive: true, start: 0, end: 9 };
+        let lock =
+            RecordLock { owner: 3, kind: Kind::Process, pid: 1, exclusive: true, start: 0, end: 9 };
         let who = root();
         let wait = scope(interrupt.clone(), vfs.setlk(&who, Ino(5), &lock, false, true));
         let signal = async {
