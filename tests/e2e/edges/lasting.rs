@@ -137,8 +137,8 @@ fn is_stale(mount: &Mount, handle: &FileHandle, what: &str) {
 fn edges_file_handles_outlive_caches_mounts_and_the_server() {
     world::run(LIMIT, |w| {
         let (server, mut a) = one_mount(w);
-        count_from(&server, LARGE);
         make_kinds(a.path());
+        count_from(&server, LARGE);
         let [file, folder] = ["d/e/f", "d/e"].map(|path| name_to_handle(&a.at(path)).unwrap());
         std::fs::write(a.at("last"), b"last").unwrap();
         let number = std::fs::metadata(a.at("last")).unwrap().ino();
