@@ -114,3 +114,16 @@ pub fn reference_races() -> usize {
 pub fn postgres_kills() -> usize {
     pick(2, 15)
 }
+
+/// Entries of the largest folder.
+pub fn names_of_one_folder() -> usize {
+    pick(2_000, 1_000_000)
+}
+
+/// Resident memory that a server or a daemon may need for it in MiB.
+pub const MANY_NAMES_MIB: u64 = 512;
+
+/// Links of one file; all that are allowed is more than the short form has time for.
+pub fn links_of_one_file() -> usize {
+    pick(800, dfs_core::limits::LINK_MAX as usize)
+}
