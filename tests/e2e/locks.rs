@@ -86,13 +86,17 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
         wait::until_true(STEP, "the lock of an open file after its close", free);
         random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
 
+        let free = || {
+            let asked = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            rustix::fs::flock(&there, asked).is_ok()
+        };
         let mut holder = Command::new("flock");
         holder.arg(a.at("f")).args(["sleep", "1000"]).stdin(Stdio::null());
         let mut holder = Running::start(holder);
         let held = || {
             let free = free();
             if free {
-                random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
+                rustix::fs::flock(&there, rustix::fs::FlockOperation::Unlock).unwrap();
             }
             !free
         };
@@ -106,8 +110,8 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
         assert!(held(), "the child lives");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGKILL).unwrap();
         wait::until_true(STEP, "the lock of a killed process", free);
-        random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
 
+        let free = || random::lock(&there, libc::F_WRLCK, 0, 0).is_ok();
         let last = open(&a.at("f"));
         random::lock(&last, libc::F_WRLCK, 0, 0).unwrap();
         a.kill();

@@ -7,7 +7,7 @@
 //! here who locked through which handle.
 
 use super::call::Call;
-use crate::lock_call;
+use super::lock_call;
 use dfs_client::vfs::RecordLock;
 use dfs_core::lock::Kind;
 use dfs_core::{Code, FsError};

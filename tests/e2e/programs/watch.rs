@@ -62,10 +62,14 @@ fn watched_changes_of_one_mount_are_those_of_ext4() {
             let name = if folder == local { "events-local" } else { "events-mount" };
             let watch = Watch::start(folder, w.dir().join(name), "w w/old");
             shell::script(STEP, folder, CHANGES);
-            watch.until("w/end CLOSE_WRITE,CLOSE")
+            // The kernel joins an event to an equal one before it that nobody has read yet.
+            let events = watch.until("w/end CLOSE_WRITE,CLOSE");
+            let mut events: Vec<String> = events.lines().map(str::to_owned).collect();
+            events.dedup();
+            events
         });
         assert_eq!(seen[0], seen[1], "events of the local disk and of the mount");
-        w.say(format!("{} events as on ext4", seen[0].lines().count()));
+        w.say(format!("{} events as on ext4", seen[0].len()));
     });
 }
 
