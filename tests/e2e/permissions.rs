@@ -1,7 +1,9 @@
 //! Who may do what: the same on a mount as on ext4, on which the tests' own folder lies.
 
 mod calls;
+mod privileges;
 mod random;
+mod squash;
 
 use dfs_core::access::{Entry, Tag};
 use dfs_tests::{sizes, world};

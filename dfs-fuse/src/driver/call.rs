@@ -40,7 +40,15 @@ impl Call<'_> {
     /// The calling process.
     pub fn who(&self) -> Credentials {
         let request = self.request;
-        callers::credentials(request.pid(), request.uid(), request.gid())
+        let who = callers::credentials(request.pid(), request.uid(), request.gid());
+        self.driver.vfs.as_the_server_sees(who)
+    }
+
+    /// The calling process, for what the kernel does not check ([`callers::exactly`]).
+    pub fn exactly_who(&self) -> Credentials {
+        let request = self.request;
+        let who = callers::exactly(request.pid(), request.uid(), request.gid());
+        self.driver.vfs.as_the_server_sees(who)
     }
 
     /// Nobody waits for the answer, so no signal may end the request. The thread named in it may be

@@ -18,7 +18,7 @@ pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
 }
 
 pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
-    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let (vfs, who, ino) = (call.vfs(), call.exactly_who(), call.ino);
     let work = async move { vfs.open(&who, ino, flags::open(bits)).await };
     call.serve(reply, work, |reply, handle| {
         let (fh, flags) = opened(&handle);

@@ -81,7 +81,8 @@ pub fn rename(
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
-    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let (vfs, who, dir, name) =
+        (call.vfs(), call.exactly_who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
     call.serve(reply, work, move |reply, (entry, opened)| {

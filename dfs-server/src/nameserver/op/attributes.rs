@@ -4,7 +4,7 @@
 use super::{Context, Txn, rules, xattr};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
-use dfs_core::access::{ACL_ACCESS, Credentials, WRITE};
+use dfs_core::access::{ACL_ACCESS, Credentials, Privilege, WRITE};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, S_IXGRP, SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::xattr::CAPABILITY;
@@ -22,17 +22,18 @@ pub(super) fn permit(
     opened: bool,
 ) -> Result<()> {
     let demand_write = || resolve::demand(cx, view, attr, WRITE);
-    let owner = cx.who.is_root() || cx.who.uid == attr.uid;
+    let (own, owner) = (cx.who.uid == attr.uid, cx.who.owns(attr));
+    let chowns = cx.who.may_to(Privilege::Chown, attr);
     let refuse = |what: &str| {
         let text = format!("user {} may not {what} of inode {}", cx.who.uid, attr.ino);
         Err(FsError::new(Code::NotPermitted, text))
     };
-    let stays = |uid: u32| owner && uid == attr.uid;
-    if !cx.who.is_root() && !set.uid.is_none_or(stays) {
+    let stays = |uid: u32| own && uid == attr.uid;
+    if !chowns && !set.uid.is_none_or(stays) {
         return refuse("change the owner");
     }
-    let joins = |gid: u32| owner && (gid == attr.gid || cx.who.in_group(gid));
-    if !cx.who.is_root() && !set.gid.is_none_or(joins) {
+    let joins = |gid: u32| own && (gid == attr.gid || cx.who.in_group(gid));
+    if !chowns && !set.gid.is_none_or(joins) {
         return refuse("change the group");
     }
     if set.mode.is_some() {
@@ -103,7 +104,7 @@ fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     attr.gid = set.gid.unwrap_or(attr.gid);
     if let Some(mode) = set.mode {
         attr.mode = mode & MODE_MASK;
-        if !who.is_root() && !who.in_group(attr.gid) {
+        if !who.keeps_set_gid(attr) {
             attr.mode &= !S_ISGID;
         }
     }
@@ -122,8 +123,7 @@ fn drop_suid(who: &Credentials, attr: &mut Attr) {
         return;
     }
     attr.mode &= !S_ISUID;
-    let in_group = who.is_root() || who.in_group(attr.gid);
-    if attr.mode & S_IXGRP != 0 || !in_group {
+    if attr.mode & S_IXGRP != 0 || !who.keeps_set_gid(attr) {
         attr.mode &= !S_ISGID;
     }
 }
