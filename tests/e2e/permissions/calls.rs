@@ -9,7 +9,7 @@ use nix::libc;
 use rustix::fs::{CWD, FallocateFlags, FileType, Mode};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
 pub const ALICE: u32 = 4001;

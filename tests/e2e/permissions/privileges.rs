@@ -142,7 +142,7 @@ fn permissions_are_those_of_capabilities_not_of_the_user() {
             let mut notes = Vec::new();
             let mut sets = vec![("none", 0), ("all", all)];
             sets.extend(CAPABILITIES.map(|(name, number)| (name, 1 << number)));
-            let without = |(name, number)| (name, all & !(1 << number));
+            let without = |(name, number): (&'static str, u64)| (name, all & !(1 << number));
             for (kind, set) in [("only", sets), ("without", CAPABILITIES.map(without).to_vec())] {
                 for (name, capabilities) in set {
                     for uid in [0, BOB] {
