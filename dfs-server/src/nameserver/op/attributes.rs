@@ -56,7 +56,9 @@ pub(super) fn permit(
     if sets_chosen_time(set) {
         return refuse("set the times");
     }
-    let writes = set.size.is_some() || set.drop_suid;
+    // A new owner takes the bits with it and needs no more than the right to give the file away.
+    let chowned = set.uid.is_some() || set.gid.is_some();
+    let writes = set.size.is_some() || (set.drop_suid && !chowned);
     let touches = set.atime.is_some() || set.mtime.is_some();
     if (writes || touches) && !opened { demand_write() } else { Ok(()) }
 }

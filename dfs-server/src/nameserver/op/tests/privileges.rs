@@ -50,7 +50,8 @@ fn privileges_are_what_they_are_named_for() {
         rdev: 0x103,
     };
     let ops = |f, d| -> Vec<(Privilege, Box<dyn Op>)> {
-        let chown = SetAttr { uid: Some(7), ..SetAttr::default() };
+        // As the driver sends it: the bits go with a new owner.
+        let chown = SetAttr { uid: Some(7), drop_suid: true, ..SetAttr::default() };
         let chmod = SetAttr { mode: Some(0o600), ..SetAttr::default() };
         let touch = SetAttr { mtime: time, atime: time, ..SetAttr::default() };
         let make = Mkdir { dir: d, name: name("x"), mode: 0o755.into() };
