@@ -67,9 +67,6 @@ fn calls() -> Vec<(&'static str, Call)> {
         ("write a program", |d| {
             done(OpenOptions::new().write(true).open(d.join("p2"))?.write_all(b"x"))
         }),
-        ("write a locked program", |d| {
-            done(OpenOptions::new().write(true).open(d.join("p3"))?.write_all(b"x"))
-        }),
         ("list set", |d| {
             let lines = [(Tag::UserObj, 7), (Tag::User(7), 7), (Tag::GroupObj, 7), (Tag::Mask, 7)];
             let lines = lines.into_iter().chain([(Tag::Other, 7)]);
@@ -110,7 +107,6 @@ fn prepare(d: &Path, uid: u32) {
         ("sticky/other", ALICE, STAFF, 0o644),
         ("p1", ALICE, STAFF, 0o6777),
         ("p2", ALICE, STAFF, 0o6777),
-        ("p3", ALICE, STAFF, 0o2767),
         ("p4", uid, STAFF, 0o2777),
     ] {
         std::fs::write(d.join(name), name).unwrap();
