@@ -16,6 +16,7 @@ pub mod exit;
 pub mod fstab;
 pub mod help;
 pub mod holder;
+pub mod lock_call;
 pub mod logs;
 pub mod mountinfo;
 pub mod mounting;

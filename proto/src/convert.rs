@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dfs_core::access::{Credentials, Privileges, Realm};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, SetAttr, SetTime};
 use dfs_core::extent::{Extent, ObjectName, Source};
+use dfs_core::lock;
 use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -40,6 +41,26 @@ pub fn kind_from(kind: i32) -> Result<Kind> {
         Ok(v1::Kind::Unspecified) | Err(_) => {
             Err(FsError::new(Code::Invalid, format!("unknown inode kind {kind}")))
         }
+    }
+}
+
+/// Kind of a record lock to the wire.
+pub fn lock_kind_to(kind: lock::Kind) -> v1::LockKind {
+    match kind {
+        lock::Kind::Any => v1::LockKind::Any,
+        lock::Kind::Process => v1::LockKind::Process,
+        lock::Kind::OpenFile => v1::LockKind::OpenFile,
+        lock::Kind::Flock => v1::LockKind::Flock,
+    }
+}
+
+/// Kind of a record lock from the wire; one that this version does not know meets every other.
+pub fn lock_kind_from(kind: v1::LockKind) -> lock::Kind {
+    match kind {
+        v1::LockKind::Any => lock::Kind::Any,
+        v1::LockKind::Process => lock::Kind::Process,
+        v1::LockKind::OpenFile => lock::Kind::OpenFile,
+        v1::LockKind::Flock => lock::Kind::Flock,
     }
 }
 

@@ -195,6 +195,11 @@ impl Content {
         self.settle(fh).await
     }
 
+    /// Fails with `Io` if record locks of the file were lost since it was opened.
+    pub fn may_lock(&self, fh: u64) -> Result<()> {
+        self.handles.get(fh)?.usable(false)
+    }
+
     async fn settle(&self, fh: u64) -> Result<bool> {
         let handle = self.handles.get(fh)?;
         if !handle.flags.write && !handle.file.lock().has_work() {

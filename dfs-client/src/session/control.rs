@@ -351,7 +351,9 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         let now = self.session.clock.wall().as_nanos();
-        self.session.state().wall_offset_nanos = offset(ack.server_time, wall, now)?;
+        let known = self.session.wall_offset();
+        let offset = offset(Some(known), ack.server_time, wall, now)?;
+        self.session.state().wall_offset_nanos = offset;
         self.session.extend(sent, Duration::from_millis(ack.term_ms.into()));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use dfs_core::Ino;
 use dfs_core::attr::{Attr, Kind};
+use dfs_core::lock;
 use std::time::Duration;
 
 /// Attributes and how long the kernel may keep them, and the name they were found by.
@@ -123,6 +124,8 @@ pub enum Seek {
 pub struct RecordLock {
     /// Owner number the kernel gave.
     pub owner: u64,
+    /// By which call.
+    pub kind: lock::Kind,
     /// Process id of the caller, or of the holder in an answer (0: on another machine).
     pub pid: u32,
     /// Exclusive or shared.

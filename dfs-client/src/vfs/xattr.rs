@@ -72,6 +72,7 @@ impl Vfs {
             XattrMode::Replace => v1::XattrMode::Replace,
             XattrMode::Never => v1::XattrMode::Never,
         };
+        self.save_before(ino, name).await?;
         let xattr = v1::Xattr { name: name.to_vec().into(), value: value.to_vec().into() };
         let request = v1::SetXattrReq {
             ino: ino.0,
@@ -85,6 +86,7 @@ impl Vfs {
     /// Removes one attribute. Errors: `NoData` if there is none; else as `setxattr`.
     pub async fn removexattr(&self, who: &Credentials, ino: Ino, name: &[u8]) -> Result<()> {
         self.writable()?;
+        self.save_before(ino, name).await?;
         let request =
             v1::RemoveXattrReq { ino: ino.0, name: name.to_vec().into(), ..Default::default() };
         self.change_xattr(who, ino, request).await
@@ -111,6 +113,14 @@ impl Vfs {
             self.client.kernel.forget_attr(ino);
         }
         Ok(())
+    }
+
+    /// Writes left to the next commit came before a change of this attribute: they would take it away.
+    async fn save_before(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        match self.client.hooks() {
+            Some(hooks) if self.is_spent(ino, name) => hooks.flush(ino).await,
+            _ => Ok(()),
+        }
     }
 
     /// Whether unsaved writes take the attribute away when they are committed.
