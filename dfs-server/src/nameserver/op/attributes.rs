@@ -56,8 +56,11 @@ pub(super) fn permit(
     if sets_chosen_time(set) {
         return refuse("set the times");
     }
-    // A new owner takes the bits with it and needs no more than the right to give the file away.
     let chowned = set.uid.is_some() || set.gid.is_some();
+    if chowned && has_to_drop(cx.who, attr) {
+        // The right to give files away is none to take bits from them (Linux `setattr_prepare`).
+        return refuse("take the set-id bits");
+    }
     let writes = set.size.is_some() || (set.drop_suid && !chowned);
     let touches = set.atime.is_some() || set.mtime.is_some();
     if (writes || touches) && !opened { demand_write() } else { Ok(()) }
@@ -116,6 +119,13 @@ fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     };
     attr.atime = set.atime.map_or(attr.atime, at);
     attr.mtime = set.mtime.map_or(attr.mtime, at);
+}
+
+/// Whether set-id bits fall if `who` gives the inode away.
+fn has_to_drop(who: &Credentials, attr: &Attr) -> bool {
+    let mut after = attr.clone();
+    drop_suid(who, &mut after);
+    after.mode != attr.mode
 }
 
 /// Drops set-user-id and set-group-id (Linux `setattr_should_drop_suidgid`): directories keep them,

@@ -97,6 +97,28 @@ fn privileges_of_set_id_bits_keep_them() {
 }
 
 #[test]
+fn privileges_to_give_away_take_no_bits() {
+    let give = SetAttr { uid: Some(7), drop_suid: true, ..SetAttr::default() };
+    let (giver, outside) = (with(Privilege::Chown), Code::NotPermitted);
+    let member = Credentials { gid: 100, ..giver.clone() };
+    for (who, mode, wanted) in [
+        (&giver, 0o640, Ok(0o640)),
+        (&giver, 0o4640, Err(outside)),
+        (&giver, 0o2640, Err(outside)),
+        (&giver, 0o2650, Err(outside)),
+        (&member, 0o2650, Err(outside)),
+        (&member, 0o2640, Ok(0o2640)),
+        (&Credentials::root(), 0o6650, Ok(0o650)),
+    ] {
+        let (mut w, ino, _) = world();
+        let chmod = SetAttr { mode: Some(mode), ..SetAttr::default() };
+        w.run(&Credentials::root(), &SetAttributes { ino, set: chmod, opened: false }).unwrap();
+        let got = w.run(who, &SetAttributes { ino, set: give, opened: false });
+        assert_eq!(got.map(|done| done.object.unwrap().mode), wanted, "{mode:o} {}", who.gid);
+    }
+}
+
+#[test]
 fn privileges_of_a_namespace_reach_what_it_knows() {
     let realm = Realm { uids: vec![Range::new(1000, 1003)], gids: vec![Range::new(100, 103)] };
     let inside = |realm| Credentials {
