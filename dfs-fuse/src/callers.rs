@@ -29,11 +29,15 @@ pub fn credentials(tid: u32, uid: u32, gid: u32) -> Credentials {
     Credentials { groups: identity.groups, privileges, ..plain }
 }
 
-/// As [`credentials`], for a request that takes set-id bits or lists attributes: whether the
-/// superuser lacks the capabilities that decide this.
-pub fn exactly(tid: u32, uid: u32, gid: u32) -> Credentials {
+/// As [`credentials`], for a request where the kernel leaves it to us whether the superuser has these
+/// privileges.
+pub fn exactly(tid: u32, uid: u32, gid: u32, decisive: &[Privilege]) -> Credentials {
     let who = credentials(tid, uid, gid);
-    if uid != 0 || tid == 0 || capabilities(tid).is_none_or(decides_like_root) {
+    let missing = |privileges: &Privileges| {
+        decisive.iter().copied().filter(|privilege| !privileges.has(*privilege)).collect::<Vec<_>>()
+    };
+    let has_all = |bits| missing(&Privileges::of_capabilities(bits)).is_empty();
+    if uid != 0 || tid == 0 || capabilities(tid).is_none_or(has_all) {
         return who;
     }
     let Some(status) = task_status::read(tid) else { return who };
@@ -41,17 +45,9 @@ pub fn exactly(tid: u32, uid: u32, gid: u32) -> Credentials {
     if (identity.uid, identity.gid) != (uid, gid) {
         return who;
     }
-    let has = Privileges::of_capabilities(identity.capabilities);
-    let lacks = DECIDED_HERE.into_iter().filter(|privilege| !has.has(*privilege));
-    Credentials { privileges: lacks.fold(who.privileges, Privileges::without), ..who }
-}
-
-/// What the kernel does not check for us.
-const DECIDED_HERE: [Privilege; 2] = [Privilege::SetId, Privilege::Admin];
-
-fn decides_like_root(capabilities: u64) -> bool {
-    let has = Privileges::of_capabilities(capabilities);
-    DECIDED_HERE.into_iter().all(|privilege| has.has(privilege))
+    let lacks = missing(&Privileges::of_capabilities(identity.capabilities));
+    let privileges = lacks.into_iter().fold(who.privileges, Privileges::without);
+    Credentials { privileges, ..who }
 }
 
 /// Effective capabilities of a thread in one system call; `None` if it is gone.

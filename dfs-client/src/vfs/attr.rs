@@ -32,6 +32,9 @@ impl Vfs {
             return self.getattr(ino, fh).await;
         }
         self.writable()?;
+        if set.size.is_some() && fh.is_none() {
+            self.check_for_squashed(who, ino, access::WRITE).await?;
+        }
         if let (Some(size), Some(hooks)) = (set.size, self.client.hooks()) {
             let attr = hooks.truncate(who, ino, fh, size).await?;
             set.size = None;

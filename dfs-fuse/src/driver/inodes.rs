@@ -17,7 +17,12 @@ pub fn getattr(call: Call<'_>, fh: Option<u64>, reply: ReplyAttr) {
 }
 
 pub fn setattr(call: Call<'_>, fh: Option<u64>, mut set: SetAttr, reply: ReplyAttr) {
-    let (vfs, who, ino, numbers) = (call.vfs(), call.exactly_who(), call.ino, call.numbers());
+    let (vfs, ino, numbers) = (call.vfs(), call.ino, call.numbers());
+    let who = match set.uid.is_some() || set.gid.is_some() {
+        // The set-id bits go, and only an owner may take them.
+        true => call.exactly_who(&[Privilege::SetId, Privilege::Owner]),
+        false => call.exactly_who(&[Privilege::SetId]),
+    };
     set.drop_suid = drops_suid(&set, who.may(Privilege::SetId));
     let work = async move { vfs.setattr(&who, ino, fh, set).await };
     call.serve(reply, work, move |reply, entry| {
