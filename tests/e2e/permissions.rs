@@ -55,6 +55,10 @@ fn permissions_of_random_calls_equal_those_of_ext4() {
             let step = random::draw(&mut random);
             let (here, there) = if random.random() { (&a, &b) } else { (&b, &a) };
             let wanted = step.on(&local);
+            if step.changes_xattr() {
+                // The kernel looks at the sticky bit of a directory that it saw last, without asking.
+                let _ = std::fs::metadata(here.path().join(&step.path));
+            }
             let got = step.on(here.path());
             assert_eq!(got, wanted, "call {number}: {step:?}");
             done += usize::from(wanted.is_ok());

@@ -67,6 +67,13 @@ fn calls() -> Vec<(&'static str, Call)> {
         ("write a program", |d| {
             done(OpenOptions::new().write(true).open(d.join("p2"))?.write_all(b"x"))
         }),
+        ("write a program of no group", |d| {
+            done(OpenOptions::new().write(true).open(d.join("p5"))?.write_all(b"x"))
+        }),
+        ("cut a program of no group", |d| {
+            done(OpenOptions::new().write(true).truncate(true).open(d.join("p6")).map(drop))
+        }),
+        ("give a program away", |d| done(lchown(d.join("p7"), Some(BOB), None))),
         ("list set", |d| {
             let lines = [(Tag::UserObj, 7), (Tag::User(7), 7), (Tag::GroupObj, 7), (Tag::Mask, 7)];
             let lines = lines.into_iter().chain([(Tag::Other, 7)]);
@@ -108,6 +115,9 @@ fn prepare(d: &Path, uid: u32) {
         ("p1", ALICE, STAFF, 0o6777),
         ("p2", ALICE, STAFF, 0o6777),
         ("p4", uid, STAFF, 0o2777),
+        ("p5", ALICE, STAFF, 0o2706),
+        ("p6", ALICE, STAFF, 0o2706),
+        ("p7", ALICE, STAFF, 0o4755),
     ] {
         std::fs::write(d.join(name), name).unwrap();
         lchown(d.join(name), Some(owner), Some(group)).unwrap();
@@ -174,7 +184,7 @@ fn in_namespace(folder: &Path) -> Vec<String> {
     let become_root =
         "echo ready; read go; exec setpriv --reuid 0 --regid 0 --clear-groups sh -c \"$0\"";
     let mut child = Command::new("unshare")
-        .args(["--user", "sh", "-c", become_root, SCRIPT])
+        .args(["--user", "--keep-caps", "sh", "-c", become_root, SCRIPT])
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -189,8 +199,11 @@ fn in_namespace(folder: &Path) -> Vec<String> {
         std::fs::write(map, format!("0 {INSIDE} 1000")).unwrap();
     }
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let lines = out.lines().map(|line| line.unwrap()).collect();
-    assert!(child.wait().unwrap().success());
+    let lines: Vec<String> = out.lines().map(|line| line.unwrap()).collect();
+    assert!(child.wait().unwrap().success(), "{lines:?}");
+    for outcome in ["done", "refused"] {
+        assert!(lines.iter().any(|line| line.ends_with(outcome)), "{lines:?}");
+    }
     lines
 }
 

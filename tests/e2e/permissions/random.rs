@@ -203,6 +203,13 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Whether an extended attribute that is no list is set or removed.
+    pub fn changes_xattr(&self) -> bool {
+        matches!(self.call, Call::SetXattr(_) | Call::DropXattr(_))
+    }
+}
+
 /// Options to open what may block: a FIFO is not opened at all.
 fn plain(path: &Path) -> std::io::Result<OpenOptions> {
     use std::os::unix::fs::FileTypeExt;

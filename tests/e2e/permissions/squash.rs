@@ -6,6 +6,7 @@ use dfs_tests::person::Person;
 use dfs_tests::sys::{self, errno};
 use dfs_tests::world;
 use nix::libc;
+use nix::unistd::truncate;
 use std::fs::{File, FileTimes, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
@@ -54,6 +55,7 @@ fn permissions_of_squashed_root_hold_for_what_is_cached() {
                 ("read", person.does(|| std::fs::read(&secret).map(drop))),
                 ("write", person.does(writing)),
                 ("cut", person.does(cutting)),
+                ("truncate", person.does(|| Ok(truncate(&open, 0)?))),
                 ("list", person.does(|| sys::names(&dir).map(drop))),
                 ("chown", person.does(|| chown(&open, Some(BOB), None))),
             ] {
