@@ -214,6 +214,7 @@ impl<'a> Stream<'a> {
             let newer = attached.leader_epoch > state.leader_epoch;
             state.leader_epoch = state.leader_epoch.max(attached.leader_epoch);
             state.relaxed = attached.relaxed;
+            state.root_squash = attached.root_squash;
             newer
         };
         if (restarted || attached.reclaim)

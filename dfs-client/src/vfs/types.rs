@@ -31,6 +31,8 @@ pub enum Found {
 pub struct OpenFlags {
     /// For reading (also for execution).
     pub read: bool,
+    /// For execution, which needs no permission to read.
+    pub execute: bool,
     /// For writing.
     pub write: bool,
     /// O_APPEND.
@@ -93,6 +95,8 @@ pub enum XattrMode {
     Create,
     /// XATTR_REPLACE.
     Replace,
+    /// Both, of which one always fails.
+    Never,
 }
 
 /// What fallocate(2) shall do.

@@ -87,6 +87,7 @@ impl NameServer {
             leader_epoch: self.leader_epoch.into(),
             reclaim,
             relaxed: self.settings.durability == Durability::Relaxed,
+            root_squash: self.settings.root_squash,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });
