@@ -61,11 +61,15 @@ require_mounts() {
     [ -e /dev/fuse ] || die "/dev/fuse is missing: load the kernel module 'fuse' (in a container: --device /dev/fuse --cap-add SYS_ADMIN)"
 }
 
-# build PROFILE: builds the two programs and sets BIN to their folder.
+# build PROFILE: builds the two programs and sets BIN to their folder, unless DFS_BIN_DIR names one
+# that has them. For debug it is the selection of scripts/test: another would have features of its
+# own, and be built anew.
 build() {
-    local flags=()
-    [ "$1" = release ] && flags=(--release)
-    (cd "$ROOT" && cargo build "${flags[@]}" -p dfs-server -p dfs-fuse)
+    local what=(--workspace --all-targets)
+    [ "$1" != release ] || what=(--release -p dfs-server -p dfs-fuse)
+    BIN=${DFS_BIN_DIR:-}
+    [ -z "$BIN" ] || return 0
+    (cd "$ROOT" && cargo build "${what[@]}")
     BIN=${CARGO_TARGET_DIR:-$ROOT/target}/$1
 }
 

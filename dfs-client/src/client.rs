@@ -85,6 +85,9 @@ pub trait ContentHooks: Send + Sync {
     /// A record lock was given: clean handles move to this version, and the kernel has no older pages
     /// when the future ends (acquire fence).
     fn advance(&self, attr: &Attr) -> Later<'_, ()>;
+    /// As [`advance`](Self::advance), every open file to the newest version: of a lock that stands for
+    /// other files too. Fails if one cannot.
+    fn advance_all(&self) -> Later<'_, Result<()>>;
     /// Commits everything unsaved and gives all grants back: the client stops.
     fn shutdown(&self) -> Later<'_, ()>;
 }

@@ -1,4 +1,7 @@
-//! What `/proc/TID/status` tells about a thread: its groups and its signals (proc(5)).
+//! What `/proc/TID` tells about a thread: who it is and its signals (proc(5)).
+
+use dfs_core::range::Range;
+use std::os::unix::fs::MetadataExt;
 
 /// SIGKILL, which cannot be blocked or ignored.
 const SIGKILL: u64 = 1 << (9 - 1);
@@ -59,10 +62,57 @@ impl Signals {
     }
 }
 
-/// Supplementary groups out of the text of a status file.
-pub fn groups(status: &str) -> Vec<u32> {
-    let list = field(status, "Groups:").unwrap_or_default();
-    list.split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect()
+/// Who a thread is for the file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// User it uses files as.
+    pub uid: u32,
+    /// The same for the group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Effective capabilities, one bit for each number.
+    pub capabilities: u64,
+}
+
+impl Identity {
+    /// Reads it out of the text of a status file; what is missing is nobody's.
+    pub fn parse(status: &str) -> Identity {
+        let numbers = |key| {
+            let list = field(status, key).unwrap_or_default();
+            list.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()
+        };
+        // Real, effective, saved, file system.
+        let of_files = |key| numbers(key).get(3).copied().unwrap_or(u32::MAX);
+        let capabilities = field(status, "CapEff:").unwrap_or_default();
+        Identity {
+            uid: of_files("Uid:"),
+            gid: of_files("Gid:"),
+            groups: numbers("Groups:"),
+            capabilities: u64::from_str_radix(capabilities, 16).unwrap_or_default(),
+        }
+    }
+}
+
+/// Which user namespace a thread is in; `None` if it is gone or hidden.
+pub fn user_namespace(tid: u32) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(format!("/proc/{tid}/ns/user")).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// The users (`kind` is `uid`) or groups (`gid`) that the user namespace of a thread knows, by our
+/// numbers; `None` if it is gone or hidden.
+pub fn known_ids(tid: u32, kind: &str) -> Option<Vec<Range>> {
+    let map = std::fs::read_to_string(format!("/proc/{tid}/{kind}_map")).ok()?;
+    map.lines().map(mapped).collect()
+}
+
+/// A line of a map: first number inside, first number outside, how many.
+fn mapped(line: &str) -> Option<Range> {
+    let mut numbers =
+        line.split_ascii_whitespace().skip(1).map(|number| number.parse::<u32>().ok());
+    let (first, count) = (numbers.next()??, numbers.next()??);
+    Some(Range::of_len(first.into(), count.into()))
 }
 
 /// The text of the status file of a thread, `None` if it is gone or hidden.
@@ -80,9 +130,11 @@ fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\tcat\nUid:\t0\t0\t0\t0\nGroups:\t4 24 1000 \n\
+    const STATUS: &str = "Name:\tcat\nUid:\t0\t0\t0\t7\nGid:\t1\t2\t3\t4\n\
+        Groups:\t4 24 1000 \n\
         SigQ:\t1/95\nSigPnd:\t0000000000000002\nShdPnd:\t0000000000004000\n\
-        SigBlk:\t0000000000004000\nSigIgn:\t0000000000001000\nSigCgt:\t0000000180010000\n";
+        SigBlk:\t0000000000004000\nSigIgn:\t0000000000001000\nSigCgt:\t0000000180010000\n\
+        CapPrm:\t0000000000000005\nCapEff:\t0000000000000001\n";
 
     fn bit(signal: u32) -> u64 {
         1 << (signal - 1)
@@ -96,15 +148,32 @@ mod tests {
         assert_eq!(signals.ignored, bit(13));
         assert_eq!(signals.caught, 0x1_8001_0000);
         assert!(signals.interrupt());
-        assert_eq!(groups(STATUS), [4, 24, 1000]);
+        let wanted = Identity { uid: 7, gid: 4, groups: vec![4, 24, 1000], capabilities: 1 };
+        assert_eq!(Identity::parse(STATUS), wanted);
         assert_eq!(Signals::parse("Name:\tx\nSigPnd:\tnonsense\n"), Signals::default());
-        assert!(groups("Groups:\t\n").is_empty());
+        let nobody = Identity { uid: u32::MAX, gid: u32::MAX, ..Identity::default() };
+        assert_eq!(Identity::parse("Groups:\t\nUid:\t1\n"), nobody);
+    }
+
+    #[test]
+    fn map_of_a_namespace_is_told_by_our_numbers() {
+        assert_eq!(mapped("         0       4001          1"), Some(Range::new(4001, 4002)));
+        assert_eq!(mapped("1 100000 65536"), Some(Range::new(100_000, 165_536)));
+        assert_eq!(mapped("0 0 4294967295"), Some(Range::new(0, u64::from(u32::MAX))));
+        assert_eq!(mapped("0 0"), None);
+        assert_eq!(mapped("0 x 1"), None);
+        let everybody = Range::new(0, u64::from(u32::MAX));
+        let known = known_ids(std::process::id(), "uid").unwrap();
+        assert!(known.iter().all(|ids| everybody.covers(*ids)) && !known.is_empty());
+        assert_eq!(known_ids(u32::MAX, "gid"), None);
     }
 
     #[test]
     fn status_of_this_process_is_found() {
         let status = read(std::process::id()).unwrap();
-        assert!(status.contains("SigPnd:") && status.contains("Groups:"));
+        assert!(
+            status.contains("SigPnd:") && status.contains("Groups:") && status.contains("CapEff:")
+        );
         assert_eq!(read(u32::MAX), None);
     }
 

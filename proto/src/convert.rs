@@ -3,9 +3,10 @@
 
 use crate::v1;
 use bytes::Bytes;
-use dfs_core::access::Credentials;
+use dfs_core::access::{Credentials, Privileges, Realm};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, SetAttr, SetTime};
 use dfs_core::extent::{Extent, ObjectName, Source};
+use dfs_core::lock;
 use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -40,6 +41,26 @@ pub fn kind_from(kind: i32) -> Result<Kind> {
         Ok(v1::Kind::Unspecified) | Err(_) => {
             Err(FsError::new(Code::Invalid, format!("unknown inode kind {kind}")))
         }
+    }
+}
+
+/// Kind of a record lock to the wire.
+pub fn lock_kind_to(kind: lock::Kind) -> v1::LockKind {
+    match kind {
+        lock::Kind::Any => v1::LockKind::Any,
+        lock::Kind::Process => v1::LockKind::Process,
+        lock::Kind::OpenFile => v1::LockKind::OpenFile,
+        lock::Kind::Flock => v1::LockKind::Flock,
+    }
+}
+
+/// Kind of a record lock from the wire; one that this version does not know meets every other.
+pub fn lock_kind_from(kind: v1::LockKind) -> lock::Kind {
+    match kind {
+        v1::LockKind::Any => lock::Kind::Any,
+        v1::LockKind::Process => lock::Kind::Process,
+        v1::LockKind::OpenFile => lock::Kind::OpenFile,
+        v1::LockKind::Flock => lock::Kind::Flock,
     }
 }
 
@@ -230,5 +251,69 @@ pub fn extents_from(extents: Vec<v1::Extent>) -> Result<Vec<Extent>> {
 
 /// The calling process of a request.
 pub fn credentials_from(caller: &v1::Caller) -> Credentials {
-    Credentials { uid: caller.uid, gid: caller.gid, groups: caller.groups.clone() }
+    let plain = Credentials::new(caller.uid, caller.gid, caller.groups.clone());
+    let Some(capabilities) = caller.capabilities else { return plain };
+    let privileges = Privileges::of_capabilities(capabilities);
+    let privileges = match &caller.realm {
+        Some(realm) => privileges.within(realm_from(realm)),
+        None => privileges,
+    };
+    Credentials { privileges, ..plain }
+}
+
+/// The part of a request that says who the calling process is; capabilities only if they are not those
+/// its user has anyway.
+pub fn credentials_to(who: &Credentials) -> v1::Caller {
+    let special = who.privileges != Privileges::of_user(who.uid);
+    v1::Caller {
+        uid: who.uid,
+        gid: who.gid,
+        groups: who.groups.clone(),
+        capabilities: special.then(|| who.privileges.capabilities()),
+        realm: who.privileges.realm().filter(|_| special).map(realm_to),
+        ..v1::Caller::default()
+    }
+}
+
+fn realm_from(realm: &v1::Realm) -> Realm {
+    let range = |ids: &v1::IdRange| Range::of_len(ids.first.into(), ids.count.into());
+    let ranges = |list: &[v1::IdRange]| list.iter().map(range).collect();
+    Realm { uids: ranges(&realm.uids), gids: ranges(&realm.gids) }
+}
+
+fn realm_to(realm: &Realm) -> v1::Realm {
+    // Ranges of users and groups are read as 32 bits each.
+    let range = |ids: &Range| v1::IdRange { first: ids.start as u32, count: ids.len() as u32 };
+    let ranges = |list: &[Range]| list.iter().map(range).collect();
+    v1::Realm { uids: ranges(&realm.uids), gids: ranges(&realm.gids) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_survive_both_ways() {
+        let user = Credentials::new(1000, 7, vec![8, 9]);
+        let realm = Realm { uids: vec![Range::new(5, 7)], gids: vec![Range::new(0, 1 << 31)] };
+        let some = Privileges::of_capabilities(0b1010);
+        for who in [
+            Credentials::root(),
+            user.clone(),
+            Credentials { privileges: Privileges::default(), ..Credentials::root() },
+            Credentials { privileges: some.clone(), ..user.clone() },
+            Credentials { privileges: some.within(realm), ..user },
+        ] {
+            assert_eq!(credentials_from(&credentials_to(&who)), who);
+        }
+    }
+
+    #[test]
+    fn credentials_without_capabilities_are_those_of_the_user() {
+        let root = credentials_to(&Credentials::root());
+        assert_eq!((root.capabilities, root.realm.clone()), (None, None));
+        assert_eq!(credentials_from(&root), Credentials::root());
+        let strange = v1::Caller { realm: Some(v1::Realm::default()), ..root };
+        assert_eq!(credentials_from(&strange), Credentials::root(), "a realm of nothing");
+    }
 }

@@ -3,7 +3,10 @@
 
 mod content;
 mod handles;
+mod lasting;
+mod many;
 mod names;
+mod shared;
 
 use dfs_tests::mount::Mount;
 use dfs_tests::server::Server;
@@ -106,24 +109,4 @@ fn edges_of_content_are_those_of_a_local_disk() {
 #[test]
 fn edges_of_handles_are_those_of_a_local_disk() {
     compare(handles::GROUPS, handles::KNOWN);
-}
-
-#[test]
-fn edges_file_handles_outlive_the_mount() {
-    use dfs_tests::unwrapped::{name_to_handle, open_by_handle};
-    world::run(Duration::from_secs(60), |w| {
-        let (_server, mut a) = one_mount(w);
-        std::fs::create_dir_all(a.at("d/e")).unwrap();
-        std::fs::write(a.at("d/e/f"), b"content").unwrap();
-        let handles = ["d/e", "d/e/f"].map(|path| name_to_handle(&a.at(path)).unwrap());
-        a.unmount();
-        a.again();
-        let on = std::fs::File::open(a.path()).unwrap();
-        let [directory, file] =
-            handles.map(|handle| open_by_handle(&on, &handle, nix::libc::O_RDONLY).unwrap());
-        assert_eq!(std::io::read_to_string(file).unwrap(), "content");
-        let inside = rustix::fs::Dir::new(directory).unwrap().filter_map(Result::ok);
-        assert!(inside.map(|entry| entry.file_name().to_owned()).any(|name| name == *c"f"));
-        w.say("2 handles of another life of the mount opened");
-    });
 }

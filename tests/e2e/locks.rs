@@ -1,16 +1,23 @@
 //! Record locks and flock(2) on two mounts, as on ext4.
 
+mod model;
+mod processes;
 mod random;
+mod worker;
 
+use dfs_proto::v1::LockKind;
 use dfs_tests::shell::Running;
 use dfs_tests::sys::{self, errno};
-use dfs_tests::{programs, shell, sizes, wait, world};
+use dfs_tests::{admin, programs, shell, sizes, wait, world};
 use nix::libc;
 use nix::sys::signal::Signal;
+use std::collections::VecDeque;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use worker::{Order, Worker};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const STEP: Duration = Duration::from_secs(120);
@@ -79,13 +86,17 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
         wait::until_true(STEP, "the lock of an open file after its close", free);
         random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
 
+        let free = || {
+            let asked = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            rustix::fs::flock(&there, asked).is_ok()
+        };
         let mut holder = Command::new("flock");
         holder.arg(a.at("f")).args(["sleep", "1000"]).stdin(Stdio::null());
         let mut holder = Running::start(holder);
         let held = || {
             let free = free();
             if free {
-                random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
+                rustix::fs::flock(&there, rustix::fs::FlockOperation::Unlock).unwrap();
             }
             !free
         };
@@ -99,8 +110,8 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
         assert!(held(), "the child lives");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGKILL).unwrap();
         wait::until_true(STEP, "the lock of a killed process", free);
-        random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
 
+        let free = || random::lock(&there, libc::F_WRLCK, 0, 0).is_ok();
         let last = open(&a.at("f"));
         random::lock(&last, libc::F_WRLCK, 0, 0).unwrap();
         a.kill();
@@ -115,6 +126,114 @@ fn locks_go_with_the_descriptor_the_process_and_the_mount() {
             Err(libc::EAGAIN)
         );
         w.say(format!("locks of a killed daemon were free after {waited:.0?}"));
+    });
+}
+
+#[test]
+fn locks_of_random_processes_equal_those_of_ext4() {
+    world::run(Duration::from_secs(3600), |w| {
+        let (_server, a, b) = w.two_mounts();
+        let (local, out) = (w.folder("local"), w.folder("out"));
+        let mut play = processes::Play::new(&local, [a.path(), b.path()], &out, w.random(1));
+        let steps = sizes::lock_calls();
+        for number in 0..steps {
+            play.step(number);
+        }
+        play.finish();
+        w.say(format!("{steps} steps of 4 processes as on ext4: {:?}", play.counts));
+    });
+}
+
+/// An exclusive lock of a process on everything, waited for.
+const WHOLE: Order =
+    Order::Record { command: libc::F_SETLKW, file: 0, kind: libc::F_WRLCK, start: 0, len: 0 };
+
+#[test]
+fn locks_are_given_to_all_who_wait_in_turn() {
+    world::run(LIMIT, |w| {
+        let (_server, a, b) = w.two_mounts();
+        let holder = open(&a.at("f"));
+        random::lock(&holder, libc::F_WRLCK, 0, 0).unwrap();
+        let mut line: VecDeque<Worker> = VecDeque::new();
+        for number in 0..6 {
+            let file = [&a, &b][number % 2].at("f");
+            let mut worker = Worker::start(&[file], &w.dir().join(format!("out-{number}")));
+            worker.tell(WHOLE);
+            worker.waits("a worker in line");
+            line.push_back(worker);
+        }
+        line.remove(3).unwrap().kill();
+        drop(holder);
+        let mut served = 0;
+        while !line.is_empty() {
+            let first = wait::until(STEP, "somebody is served", || {
+                let mut served = line.iter().enumerate().filter(|(_, worker)| worker.has_answer());
+                let first = served.next().map(|(place, _)| place);
+                assert!(served.next().is_none(), "two have the lock");
+                first
+            });
+            let mut worker = line.remove(first).unwrap();
+            assert_eq!(worker.answer("the lock"), 0);
+            served += 1;
+            match served % 2 {
+                0 => worker.kill(),
+                _ => {
+                    worker.tell(Order::Close { file: 0 });
+                    assert_eq!(worker.answer("a close"), 0);
+                }
+            }
+        }
+        w.say(format!("{served} of 6 were served, one was killed in line"));
+    });
+}
+
+#[test]
+fn locks_are_listed_with_who_holds_them() {
+    world::run(LIMIT, |w| {
+        let (server, a, b) = w.two_mounts();
+        let file = open(&a.at("f"));
+        let ino = file.metadata().unwrap().ino();
+        let mut worker = Worker::start(&[a.at("f")], &w.dir().join("out-a"));
+        for order in [
+            Order::Flock { file: 0, operation: libc::LOCK_EX },
+            Order::Record {
+                command: libc::F_SETLK,
+                file: 0,
+                kind: libc::F_WRLCK,
+                start: 3,
+                len: 4,
+            },
+        ] {
+            worker.tell(order);
+            assert_eq!(worker.answer("a lock"), 0);
+        }
+        random::lock(&file, libc::F_RDLCK, 100, 0).unwrap();
+        let mut waiter = Worker::start(&[b.at("f")], &w.dir().join("out-b"));
+        waiter.tell(WHOLE);
+        waiter.waits("a lock that is held");
+        let listed = wait::until(STEP, "all are listed", || {
+            Some(admin::locks(&server)).filter(|listed| listed.len() == 4)
+        });
+        let (here, us) = (worker.pid() as u32, std::process::id());
+        let whole = (0, i64::MAX as u64);
+        for (mount, kind, pid, exclusive, bytes) in [
+            (&a, LockKind::Flock, here, true, whole),
+            (&a, LockKind::Process, here, true, (3, 6)),
+            (&a, LockKind::OpenFile, us, false, (100, i64::MAX as u64)),
+            (&b, LockKind::Process, waiter.pid() as u32, true, whole),
+        ] {
+            let found = listed.iter().find(|info| {
+                let lock = info.lock.unwrap();
+                let seen = (lock.kind(), lock.pid, lock.exclusive, (lock.start, lock.end));
+                info.ino == ino && seen == (kind, pid, exclusive, bytes)
+            });
+            let found = found.unwrap_or_else(|| panic!("{kind:?} of {pid}: {listed:#?}"));
+            assert!(found.client.contains(mount.path().to_str().unwrap()), "{found:?}");
+            assert_eq!(found.waiting_ms.is_some(), mount.path() == b.path(), "{found:?}");
+        }
+        worker.kill();
+        drop(file);
+        assert_eq!(waiter.answer("the lock, when all are gone"), 0);
     });
 }
 

@@ -6,7 +6,9 @@ mod builds;
 mod editors;
 mod git;
 mod overlay;
+mod postgres;
 mod sqlite;
+mod watch;
 
 use std::time::Duration;
 

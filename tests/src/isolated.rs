@@ -46,7 +46,9 @@ pub(crate) fn run(name: &str, mounts: Mounts, limit: Duration) {
             command
         }
     };
-    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(VARIABLE, name);
+    command
+        .args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = Running::start(command).end_within(limit);
     assert!(status.success(), "{name} failed, see above");

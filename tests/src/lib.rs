@@ -5,6 +5,7 @@
 //! its mounts when it takes too long, so that a hung mount fails one test and not the suite. Nothing
 //! here ends a process it has not started.
 
+pub mod admin;
 pub mod budget;
 pub mod cover;
 pub mod fusectl;
@@ -22,6 +23,7 @@ pub mod shell;
 pub mod sizes;
 pub mod slot;
 pub mod sys;
+pub mod terminal;
 pub mod tree;
 pub mod unwrapped;
 pub mod wait;

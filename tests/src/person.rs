@@ -2,7 +2,10 @@
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::umask;
-use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, Gid, Uid, capabilities, set_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
 
 /// A user with groups and a umask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,12 +18,15 @@ pub struct Person {
     pub groups: Vec<u32>,
     /// Bits taken from what is made.
     pub umask: u32,
+    /// Effective capabilities, one bit for each number, as far as the test itself has them; none:
+    /// those that the user has anyway.
+    pub capabilities: Option<u64>,
 }
 
 impl Person {
     /// A user with these groups and no umask.
     pub fn new(uid: u32, gid: u32, groups: &[u32]) -> Person {
-        Person { uid, gid, groups: groups.to_vec(), umask: 0 }
+        Person { uid, gid, groups: groups.to_vec(), umask: 0, capabilities: None }
     }
 
     /// Runs `work` as this user; the test itself must run as root.
@@ -42,6 +48,11 @@ impl Person {
         set_thread_res_gid(gid, gid, gid).expect("only root changes its group");
         let uid = Uid::from_raw(self.uid);
         set_thread_res_uid(uid, uid, Uid::ROOT).expect("only root changes its user");
+        if let Some(wanted) = self.capabilities {
+            let mut sets = capabilities(None).expect("a thread may look at itself");
+            sets.effective = CapabilitySet::from_bits_retain(wanted) & sets.permitted;
+            set_capabilities(None, sets).expect("what is permitted may be effective");
+        }
     }
 
     /// Changes the supplementary groups of a thread that [`Person::does`] runs, as a login shell

@@ -47,6 +47,15 @@ impl Process {
         found
     }
 
+    /// The processes it started that still run.
+    pub fn children(self) -> Vec<Process> {
+        let all = std::fs::read_dir("/proc").expect("no /proc").flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+        pids.filter(|pid| stat(*pid).is_some_and(|s| s.parent == self.pid))
+            .filter_map(Process::running)
+            .collect()
+    }
+
     /// Its number.
     pub fn pid(self) -> i32 {
         self.pid
@@ -96,6 +105,7 @@ impl Process {
 
 struct Stat {
     state: char,
+    parent: i32,
     started: u64,
 }
 
@@ -104,6 +114,7 @@ fn stat(pid: i32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, started })
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { state, parent, started })
 }

@@ -11,6 +11,11 @@ fn pick<T>(quick: T, all: T) -> T {
     if full() { all } else { quick }
 }
 
+/// How long a test may take that has `quick` in its quick form.
+pub fn limit(quick: Duration) -> Duration {
+    quick * pick(1, 6)
+}
+
 /// Random changes of names and attributes whose effect on the other mount is checked.
 pub fn name_operations() -> usize {
     pick(1_500, 20_000)
@@ -78,4 +83,47 @@ pub fn listed_entries() -> usize {
 /// Operations on a file that mounts hand to each other.
 pub fn exercised() -> usize {
     pick(2_500, 200_000)
+}
+
+/// Kills of programs that write a database, for each way it keeps its journal.
+pub fn writer_kills() -> usize {
+    pick(3, 50)
+}
+
+/// Transactions of each of two mounts on one database.
+pub fn transactions() -> usize {
+    pick(20, 500)
+}
+
+/// Times a database with a write-ahead log goes from mount to mount.
+pub fn log_handovers() -> usize {
+    pick(6, 100)
+}
+
+/// Commits that each of two mounts pushes to one repository.
+pub fn pushes() -> usize {
+    pick(6, 100)
+}
+
+/// Races of two mounts for one git reference.
+pub fn reference_races() -> usize {
+    pick(15, 500)
+}
+
+/// Kills of PostgreSQL under load, and of the server below it.
+pub fn postgres_kills() -> usize {
+    pick(2, 15)
+}
+
+/// Entries of the largest folder.
+pub fn names_of_one_folder() -> usize {
+    pick(2_000, 1_000_000)
+}
+
+/// Resident memory that a server or a daemon may need for it in MiB.
+pub const MANY_NAMES_MIB: u64 = 512;
+
+/// Links of one file; all that are allowed is more than the short form has time for.
+pub fn links_of_one_file() -> usize {
+    pick(800, dfs_core::limits::LINK_MAX as usize)
 }

@@ -7,7 +7,8 @@ use crate::mount::{Mount, MountBuilder};
 use crate::process::Process;
 use crate::server::{Server, ServerBuilder};
 use crate::slot::Slot;
-use crate::{fusectl, isolated};
+use crate::{fusectl, isolated, sizes};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -98,6 +99,7 @@ fn run_in(
     limit: Duration,
     body: impl FnOnce(&World) + Send + 'static,
 ) {
+    let limit = sizes::limit(limit);
     if let Some(name) = isolated::name() {
         return run_here(&name, limit, body);
     }
@@ -151,6 +153,16 @@ impl World {
     pub fn folder(&self, name: &str) -> PathBuf {
         let path = self.dir().join(name);
         std::fs::create_dir_all(&path).expect("cannot make a folder");
+        path
+    }
+
+    /// A small disk of its own below that folder: a tmpfs cleared with the test.
+    pub fn small_disk(&self, name: &str, mib: u64) -> PathBuf {
+        let path = self.folder(name).canonicalize().expect("it was just made");
+        self.left.mount(&path);
+        let (kind, size) = (Some("tmpfs"), format!("size={mib}m"));
+        mount(kind, &path, kind, MsFlags::empty(), Some(&size[..])).expect("cannot mount a tmpfs");
+        assert!(fusectl::mounted(&path).is_some());
         path
     }
 

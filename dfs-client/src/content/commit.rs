@@ -9,13 +9,14 @@ use crate::cache::Snapshot;
 use crate::client::Client;
 use crate::interrupt;
 use crate::metadata::Key;
+use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::extent::{Extent, Source};
 use dfs_core::inode_state::{Event, Held};
 use dfs_core::limits::{INLINE_MAX, STRIPE_UNIT};
 use dfs_core::range::RangeSet;
 use dfs_core::time::Timestamp;
-use dfs_core::{Code, FsError, Result};
+use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
@@ -195,7 +196,18 @@ impl Content {
             client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
             Ok(())
         };
-        self.client.change(&system(), vec![Key::Attr(file.ino)], request, apply).await
+        let who = self.committer(file.ino).await?;
+        self.client.change(&who, vec![Key::Attr(file.ino)], request, apply).await
+    }
+
+    /// Who commits: the lease is proof enough. But times that ride along are the owner's to set, and
+    /// where the superuser is nobody only the owner itself may say so.
+    async fn committer(&self, ino: Ino) -> Result<Credentials> {
+        if !self.client.session.root_squash() {
+            return Ok(system());
+        }
+        let attr = self.client.attr(ino).await?;
+        Ok(Credentials::new(attr.uid, attr.gid, Vec::new()))
     }
 
     /// The base moved although the lease is ours. That is our own doing if an earlier commit has no

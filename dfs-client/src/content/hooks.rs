@@ -2,11 +2,12 @@
 
 use super::Content;
 use super::inode::{File, Pages};
+use super::remote::system;
 use crate::client::{ContentHooks, Later, Restated};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
 use dfs_core::inode_state::{Effect, Event};
-use dfs_core::{Fence, GrantId, Ino, Result};
+use dfs_core::{Code, Fence, GrantId, Ino, Result};
 use dfs_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +150,10 @@ impl ContentHooks for Content {
         let mut state = file.lock();
         if state.view.working.version() < attr.content_ver {
             state.must_reach = attr.content_ver;
-            self.announce(&file, &mut state);
+            // Nobody else can commit under our lease: the answer to a commit of ours is on its way.
+            if state.machine.writable().is_none() {
+                self.announce(&file, &mut state);
+            }
         } else if state.pages == Pages::Of(attr.content_ver) && state.telling == 0 {
             return Box::pin(async {});
         }
@@ -167,6 +171,24 @@ impl ContentHooks for Content {
             }
             self.tell_kernel(&file, 0);
             self.told(&file).await;
+        })
+    }
+
+    fn advance_all(&self) -> Later<'_, Result<()>> {
+        Box::pin(async move {
+            for file in self.all() {
+                if file.lock().open == 0 {
+                    continue;
+                }
+                match self.current(&system(), file.ino, true, 0).await {
+                    // Nobody commits to what is gone.
+                    Err(error) if !matches!(error.code, Code::NotFound | Code::Stale) => {
+                        return Err(error);
+                    }
+                    _ => self.told(&file).await,
+                }
+            }
+            Ok(())
         })
     }
 

@@ -8,7 +8,7 @@ use super::view::View;
 use crate::config::{RdwrLease, Reads};
 use crate::interrupt;
 use crate::vfs::{OpenFlags, Opened};
-use dfs_core::access::Credentials;
+use dfs_core::access::{Credentials, Privilege};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::inode_state::{Effect, Event, Held};
 use dfs_core::limits::REPLY_DATA_MAX;
@@ -112,7 +112,8 @@ impl Content {
         }
         self.step(file, Event::Reused);
         if flags.truncate {
-            let kill_suid = !who.is_root();
+            let kill_suid = !who.may(Privilege::SetId);
+            self.leave_group(file.ino, || who.clone()).await?;
             return self.reshape(file, &ask, kill_suid, |working| working.truncate(0)).await;
         }
         self.lease(file, &ask).await
@@ -192,6 +193,11 @@ impl Content {
     /// commit. Errors as [`flush`](Content::flush).
     pub async fn fsync(&self, fh: u64) -> Result<bool> {
         self.settle(fh).await
+    }
+
+    /// Fails with `Io` if record locks of the file were lost since it was opened.
+    pub fn may_lock(&self, fh: u64) -> Result<()> {
+        self.handles.get(fh)?.usable(false)
     }
 
     async fn settle(&self, fh: u64) -> Result<bool> {

@@ -9,8 +9,8 @@ use crate::cache::WorkingFile;
 use crate::interrupt;
 use crate::metadata::Key;
 use crate::vfs::Fallocate;
-use dfs_core::access::Credentials;
-use dfs_core::attr::Attr;
+use dfs_core::access::{Credentials, Privilege};
+use dfs_core::attr::{Attr, S_ISGID, S_IXGRP};
 use dfs_core::limits::FILE_SIZE_MAX;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -61,15 +61,17 @@ impl Content {
         if size > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
-        let kill_suid = !who.is_root();
+        let kill_suid = !who.may(Privilege::SetId);
         if let Some(fh) = fh {
             let handle = self.writer(fh)?;
+            self.leave_group(ino, || who.clone()).await?;
             let ask = Ask::by(&handle);
             self.reshape(&handle.file, &ask, kill_suid, |working| working.truncate(size)).await?;
             return self.client.attr(ino).await;
         }
         if let Some(file) = self.find(ino).filter(|file| has_lease(file)) {
             let who = who.clone();
+            self.leave_group(ino, || who.clone()).await?;
             let ask = Ask { who, nonblock: false, append: false, opened: false, with_data: false };
             self.reshape(&file, &ask, kill_suid, |working| working.truncate(size)).await?;
             self.commit(&file).await?;
@@ -102,6 +104,34 @@ impl Content {
         Ok(attr)
     }
 
+    /// Takes set-group-id from a file that nobody in its group may execute, if who changes the
+    /// content is outside the group (Linux `setattr_should_drop_sgid`): the commit that brings the
+    /// change is not done by who made it. `who` is asked only if it matters.
+    pub(crate) async fn leave_group(
+        &self,
+        ino: Ino,
+        who: impl FnOnce() -> Credentials,
+    ) -> Result<()> {
+        let Some(attr) = self.client.metadata.attr(ino) else { return Ok(()) };
+        if attr.mode & (S_ISGID | S_IXGRP) != S_ISGID {
+            return Ok(());
+        }
+        let who = who();
+        if who.keeps_set_gid(&attr) {
+            return Ok(());
+        }
+        let asked = self.client.metadata.asked();
+        let set = v1::SetAttr { drop_suid: true, ..Default::default() };
+        let request =
+            v1::SetAttrReq { ino: ino.0, set: Some(set), opened: true, ..Default::default() };
+        let apply = move |client: &crate::client::Client, reply: &v1::AttrRep| {
+            let attr = convert::need_attr(reply.attr.clone())?;
+            client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
+            Ok(())
+        };
+        self.client.change(&who, vec![Key::Attr(ino)], request, apply).await.map(drop)
+    }
+
     /// fallocate(2): `keep_size` alone reserves nothing, because room is needed at the servers and
     /// not here; holes and zeros are staged as holes.
     ///
@@ -123,7 +153,8 @@ impl Content {
             true => working.punch(range, how.keep_size),
             false => working.allocate(range, how.keep_size),
         };
-        let kill_suid = !handle.who.is_root();
+        let kill_suid = !handle.who.may(Privilege::SetId);
+        self.leave_group(handle.file.ino, || handle.who.clone()).await?;
         self.reshape(&handle.file, &Ask::by(&handle), kill_suid, change).await
     }
 }

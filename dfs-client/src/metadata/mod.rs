@@ -144,6 +144,11 @@ impl Metadata {
         self.places().path(ino)
     }
 
+    /// The name by which an inode was seen last, if that is still known.
+    pub fn last_name(&self, ino: Ino) -> Option<Name> {
+        self.places().name(ino)
+    }
+
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().expect("a panic under this lock is a bug already reported")
     }

@@ -1,4 +1,5 @@
-//! Where inodes were seen last: for people who read of them, never for a decision.
+//! Where inodes were seen last: for people who read of them. A decision may only be made more careful
+//! by it.
 
 use dfs_core::Ino;
 use dfs_core::name::Name;
@@ -30,6 +31,10 @@ impl Places {
 
     pub(super) fn saw(&mut self, dir: Ino, name: &Name, ino: Ino) {
         self.last.put(ino, (dir, name.clone()));
+    }
+
+    pub(super) fn name(&self, ino: Ino) -> Option<Name> {
+        self.last.peek(&ino).map(|(_, name)| name.clone())
     }
 
     /// `/dir/name`, or `inode N/name` from the first directory on whose place is not known.
@@ -66,6 +71,8 @@ mod tests {
         assert_eq!(places.path(Ino(9)), b"/d/f");
         places.saw(Ino(5), &name("moved"), Ino(9));
         assert_eq!(places.path(Ino(9)), b"/moved");
+        assert_eq!(places.name(Ino(9)), Some(name("moved")));
+        assert_eq!(places.name(Ino(5)), None);
         // What others renamed can look like a ring.
         places.saw(Ino(8), &name("x"), Ino(8));
         assert!(places.path(Ino(8)).starts_with(b"inode 8/x/x"));

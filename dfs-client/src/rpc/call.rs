@@ -8,7 +8,7 @@ use crate::session::ops::Op;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::Reply;
-use dfs_proto::{status, v1};
+use dfs_proto::{convert, status, v1};
 use std::any::Any;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -81,9 +81,7 @@ impl Rpc {
             epoch: identity.epoch,
             op_id: op.map_or(0, |op| op.id),
             done_below: self.session.ops.done_below(),
-            uid: who.uid,
-            gid: who.gid,
-            groups: who.groups.clone(),
+            ..convert::credentials_to(who)
         }
     }
 

@@ -214,6 +214,7 @@ impl<'a> Stream<'a> {
             let newer = attached.leader_epoch > state.leader_epoch;
             state.leader_epoch = state.leader_epoch.max(attached.leader_epoch);
             state.relaxed = attached.relaxed;
+            state.root_squash = attached.root_squash;
             newer
         };
         if (restarted || attached.reclaim)
@@ -350,7 +351,9 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         let now = self.session.clock.wall().as_nanos();
-        self.session.state().wall_offset_nanos = offset(ack.server_time, wall, now)?;
+        let known = self.session.wall_offset();
+        let offset = offset(Some(known), ack.server_time, wall, now)?;
+        self.session.state().wall_offset_nanos = offset;
         self.session.extend(sent, Duration::from_millis(ack.term_ms.into()));
         Ok(())
     }

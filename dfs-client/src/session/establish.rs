@@ -98,7 +98,7 @@ pub(super) async fn once(
     negotiate::protocol(rep.protocol, rep.protocol).map_err(too_old)?;
     // An older server does not know that it was asked for them.
     negotiate::demand(REQUIRED, &rep.features).map_err(too_old)?;
-    let wall_offset_nanos = offset(rep.server_time, asked, clock.wall().as_nanos())?;
+    let wall_offset_nanos = offset(None, rep.server_time, asked, clock.wall().as_nanos())?;
     Ok(Granted {
         identity: Identity { sid: rep.sid, epoch: rep.epoch },
         root: Ino(rep.root),
@@ -122,9 +122,46 @@ fn too_old(why: FsError) -> FsError {
     FsError::new(Code::TooOld, text)
 }
 
-/// The server's clock minus ours, taking its reading to be from the middle of the exchange.
-pub(super) fn offset(theirs: Option<v1::Timestamp>, asked: i128, answered: i128) -> Result<i64> {
+/// The server's clock minus ours, in nanoseconds, after an exchange: the server read its clock between
+/// our two readings. What was `known` stays if that may be true, else it moves no further than it
+/// must: so only quick exchanges say anything, and one that was slow on its way does not make the
+/// next file look older than the last one.
+pub(super) fn offset(
+    known: Option<i64>,
+    theirs: Option<v1::Timestamp>,
+    asked: i128,
+    answered: i128,
+) -> Result<i64> {
     let theirs = convert::time_from(theirs)?.as_nanos();
-    let offset = theirs - (asked + answered) / 2;
+    let (least, most) = (theirs - answered, theirs - asked);
+    let offset = match known {
+        // Not if our clock was set back in between.
+        Some(known) if least <= most => i128::from(known).clamp(least, most),
+        _ => theirs - (asked + answered) / 2,
+    };
     Ok(offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regression_slow_renewal_leaves_the_clock_where_it_was() {
+        let theirs = |nanos| Some(v1::Timestamp { seconds: 1, nanos });
+        let second = 1_000_000_000;
+        // Both clocks are the same; the first exchange took 200 ns, half of it there.
+        let first = offset(None, theirs(100), second, second + 200).unwrap();
+        assert_eq!(first, 0);
+        // The server read its clock at once, or last of all: nothing new.
+        let early = offset(Some(first), theirs(500), second + 500, second + 90_000).unwrap();
+        let late = offset(Some(first), theirs(99_000), second + 9_000, second + 99_000).unwrap();
+        assert_eq!((early, late), (0, 0));
+        // Moved no further than is sure.
+        let ahead = offset(Some(first), theirs(800), second + 300, second + 500).unwrap();
+        let behind = offset(Some(first), theirs(300), second + 600, second + 800).unwrap();
+        assert_eq!((ahead, behind), (300, -300));
+        // Our clock was set back while we waited.
+        assert_eq!(offset(Some(first), theirs(500), second + 700, second + 300).unwrap(), 0);
+    }
 }

@@ -85,6 +85,8 @@ struct State {
     /// The server answers changes of names before they survive a power loss; as long as it has said
     /// nothing, it may.
     relaxed: bool,
+    /// The server takes the superuser for nobody.
+    root_squash: bool,
     /// The server said that `identity` is no more.
     expired: bool,
     live: bool,
@@ -192,6 +194,12 @@ impl Session {
     /// Whether the server answers changes of names before they survive a power loss.
     pub fn relaxed(&self) -> bool {
         self.state().relaxed
+    }
+
+    /// Whether the server takes the superuser for nobody. The first stream says so, before anything
+    /// is cached.
+    pub fn root_squash(&self) -> bool {
+        self.state().root_squash
     }
 
     /// The server's wall clock minus ours, in nanoseconds.
@@ -344,6 +352,7 @@ impl State {
             term: granted.term,
             leader_epoch: granted.leader_epoch,
             relaxed: true,
+            root_squash: false,
             expired: false,
             live: false,
             lease_end: BootTime::default(),

@@ -32,6 +32,9 @@ impl Vfs {
             return self.getattr(ino, fh).await;
         }
         self.writable()?;
+        if set.size.is_some() && fh.is_none() {
+            self.check_for_squashed(who, ino, access::WRITE).await?;
+        }
         if let (Some(size), Some(hooks)) = (set.size, self.client.hooks()) {
             let attr = hooks.truncate(who, ino, fh, size).await?;
             set.size = None;
@@ -55,7 +58,7 @@ impl Vfs {
             return Ok(None);
         }
         let attr = self.client.attr(ino).await?;
-        if is_owner(who, &attr)
+        if who.owns(&attr)
             && let Some(times) = only_times(&attr, set)
             && hooks.stage_attrs(ino, &times)
         {
@@ -115,7 +118,8 @@ impl Vfs {
     /// Whether what is known here permits it; none: there may be an access control list that is not
     /// known.
     pub(super) fn permits(&self, who: &Credentials, attr: &Attr, mask: u32) -> Option<bool> {
-        let listed = attr.has_xattrs && !who.is_root() && who.uid != attr.uid;
+        let overrides = access::overrides(who, attr, mask);
+        let listed = attr.has_xattrs && !overrides && who.uid != attr.uid;
         if !listed {
             return Some(access::permits(who, attr, None, mask));
         }
@@ -129,10 +133,6 @@ impl Vfs {
 fn acl_among(all: &Xattrs) -> Result<Option<Acl>> {
     let found = all.iter().find(|(name, _)| name == access::ACL_ACCESS);
     found.map(|(_, value)| Acl::decode(value)).transpose()
-}
-
-fn is_owner(who: &Credentials, attr: &Attr) -> bool {
-    who.is_root() || who.uid == attr.uid
 }
 
 /// The change without mode and owner, if those are the present ones; none if they would change.
@@ -172,13 +172,5 @@ mod tests {
         let mode = SetAttr { mode: Some(0o4755), ..set() };
         assert_eq!(only_times(&file, &mode), None, "writes not saved yet would drop the bit");
         assert_eq!(only_times(&file, &SetAttr { uid: Some(5), drop_suid: true, ..set() }), None);
-    }
-
-    #[test]
-    fn only_owners_set_times_without_asking() {
-        let file = Attr { uid: 5, ..crate::metadata::plain_attr(Ino(9), Kind::File) };
-        let user = |uid| Credentials { uid, gid: 1, groups: Vec::new() };
-        assert!(is_owner(&user(5), &file) && is_owner(&user(0), &file));
-        assert!(!is_owner(&user(6), &file));
     }
 }

@@ -79,9 +79,7 @@ impl Vfs {
         let handle = handle.ok_or_else(|| FsError::from(Code::BadHandle))?;
         self.client.session.gate().await?;
         let mut walk = handle.walk.lock().await;
-        if after == 0 {
-            walk.restart();
-        }
+        walk.seek(after);
         let mut out = Vec::new();
         for (cookie, name) in [(SELF, &b"."[..]), (PARENT, b"..")] {
             if after < cookie && out.len() < max {

@@ -85,6 +85,12 @@ impl Vfs {
         &self.client
     }
 
+    /// The caller as the server takes it, so that what is answered here is what the server would
+    /// answer.
+    pub fn as_the_server_sees(&self, who: Credentials) -> Credentials {
+        if self.client.session.root_squash() { who.squashed() } else { who }
+    }
+
     /// Saves everything and ends the session.
     pub async fn shutdown(&self) {
         self.client.shutdown().await;

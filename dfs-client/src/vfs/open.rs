@@ -4,7 +4,7 @@ use super::create::touched_by;
 use super::{Entry, OpenFlags, Opened, Vfs};
 use crate::client::Client;
 use crate::content::held;
-use dfs_core::access::Credentials;
+use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Kind, MODE_MASK, NewMode};
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -61,6 +61,7 @@ impl Vfs {
     /// Errors: `AccessDenied`, `ReadOnly`, `IsDirectory`, `Stale`; for writing those of taking the
     /// lease: `WouldBlock`, `Busy` after the configured wait, `Interrupted`.
     pub async fn open(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.check_for_squashed(who, ino, wanted(flags)).await?;
         self.content.open(who, ino, flags).await
     }
 
@@ -68,6 +69,28 @@ impl Vfs {
     pub fn release(&self, fh: u64) -> Result<()> {
         self.content.release(fh)
     }
+
+    /// Where the superuser is nobody: whether the caller may do to content what may be done here,
+    /// without the server. The kernel checked, but it knows the superuser for one.
+    pub(super) async fn check_for_squashed(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        mask: u32,
+    ) -> Result<()> {
+        match self.client.session.root_squash() {
+            true => self.access(who, ino, mask).await,
+            false => Ok(()),
+        }
+    }
+}
+
+/// The permissions that an open needs.
+fn wanted(flags: OpenFlags) -> u32 {
+    let read = if flags.execute { access::EXEC } else { access::READ };
+    let read = if flags.read { read } else { 0 };
+    let write = if flags.write || flags.truncate { access::WRITE } else { 0 };
+    read | write
 }
 
 fn check_kind(ino: Ino, kind: Kind) -> Result<()> {

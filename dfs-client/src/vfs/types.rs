@@ -2,6 +2,7 @@
 
 use dfs_core::Ino;
 use dfs_core::attr::{Attr, Kind};
+use dfs_core::lock;
 use std::time::Duration;
 
 /// Attributes and how long the kernel may keep them, and the name they were found by.
@@ -30,6 +31,8 @@ pub enum Found {
 pub struct OpenFlags {
     /// For reading (also for execution).
     pub read: bool,
+    /// For execution, which needs no permission to read.
+    pub execute: bool,
     /// For writing.
     pub write: bool,
     /// O_APPEND.
@@ -92,6 +95,8 @@ pub enum XattrMode {
     Create,
     /// XATTR_REPLACE.
     Replace,
+    /// Both, of which one always fails.
+    Never,
 }
 
 /// What fallocate(2) shall do.
@@ -119,6 +124,8 @@ pub enum Seek {
 pub struct RecordLock {
     /// Owner number the kernel gave.
     pub owner: u64,
+    /// By which call.
+    pub kind: lock::Kind,
     /// Process id of the caller, or of the holder in an answer (0: on another machine).
     pub pid: u32,
     /// Exclusive or shared.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Walk {
     items: Arc<Vec<Item>>,
+    /// What is behind this cookie is at hand or still to come.
+    from: u64,
     /// Pages still to come; none before the first question, and after the last page.
     pages: Option<Pages>,
     begun: bool,
@@ -27,9 +29,12 @@ struct Fresh {
 }
 
 impl Walk {
-    /// Begins anew: the next question sees the directory of that moment.
-    pub(super) fn restart(&mut self) {
-        *self = Walk::default();
+    /// The next items are those behind `cookie`. Begins anew if that is the start, or if they are not
+    /// at hand any more (seekdir(3)): then the next question sees the directory of that moment.
+    pub(super) fn seek(&mut self, cookie: u64) {
+        if cookie == 0 || cookie < self.from {
+            *self = Walk { from: cookie, ..Walk::default() };
+        }
     }
 
     /// Up to `max` of the items at hand that are behind `cookie`.
@@ -47,15 +52,18 @@ impl Walk {
         want_attrs: bool,
     ) -> Result<bool> {
         if !self.begun {
-            if let Some(listing) = client.metadata.listing(dir) {
+            // A kept listing and the server number what was added here differently: who came from a
+            // place that the server named goes on there.
+            let whole = self.from == 0;
+            if let Some(listing) = client.metadata.listing(dir).filter(|_| whole) {
                 client.metrics.hits.inc();
                 (self.begun, self.items) = (true, listing.items);
                 return Ok(!self.items.is_empty());
             }
             client.metrics.misses.inc();
             let asked = client.metadata.asked();
-            self.fresh = Some(Fresh { asked, version: None });
-            self.pages = Some(client.rpc.read_dir(who, dir, 0, want_attrs));
+            self.fresh = whole.then_some(Fresh { asked, version: None });
+            self.pages = Some(client.rpc.read_dir(who, dir, self.from, want_attrs));
             self.begun = true;
         }
         loop {
@@ -90,7 +98,8 @@ impl Walk {
             client.metadata.store_attr(asked, &mark, convert::attr_from(attr)?);
         }
         if self.items.len() >= LISTING_MAX {
-            // Too long to keep: only the page at hand stays. Going back is answered from the start.
+            // Too long to keep: what was given out makes way.
+            self.from = self.items.last().map_or(self.from, |item| item.cookie);
             self.items = Arc::default();
             self.fresh = None;
         }
@@ -98,7 +107,7 @@ impl Walk {
         let before = items.len();
         for entry in page.entries {
             let (name, kind) = (Name::new(&entry.name)?, convert::kind_from(entry.kind)?);
-            let last = items.last().map_or(FIRST_COOKIE - 1, |item| item.cookie);
+            let last = items.last().map_or(self.from.max(FIRST_COOKIE - 1), |item| item.cookie);
             if entry.cookie <= last {
                 let text =
                     format!("listing of directory {dir}: cookie {} out of order", entry.cookie);

@@ -2,14 +2,27 @@
 
 use super::Vfs;
 use dfs_core::Result;
+use dfs_core::access::Credentials;
 
 impl Vfs {
     /// Writes all of `data` at `off`, or at the end of the file if the handle appends. Returns the
-    /// number of bytes. `kill_suid`: set-user-id and set-group-id go (HANDLE_KILLPRIV_V2).
+    /// number of bytes. `unprivileged`: set-user-id and set-group-id go (HANDLE_KILLPRIV_V2); it says
+    /// who writes, and is asked only if the latter depends on that.
     ///
     /// Errors: `BadHandle`; `FileTooBig`; `NoSpace` if the cache is full; `Io` after unsaved bytes of
     /// this handle had to be put aside; those of waiting for the lease.
-    pub async fn write(&self, fh: u64, off: u64, data: &[u8], kill_suid: bool) -> Result<usize> {
+    pub async fn write(
+        &self,
+        fh: u64,
+        off: u64,
+        data: &[u8],
+        unprivileged: Option<impl FnOnce() -> Credentials>,
+    ) -> Result<usize> {
+        let kill_suid = unprivileged.is_some();
+        if let Some(who) = unprivileged {
+            let ino = self.content.writer(fh)?.file.ino;
+            self.content.leave_group(ino, who).await?;
+        }
         self.content.write(fh, off, data, kill_suid).await
     }
 

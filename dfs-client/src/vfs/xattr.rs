@@ -3,7 +3,7 @@
 use super::{Vfs, XattrMode};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
-use dfs_core::access::Credentials;
+use dfs_core::access::{Credentials, Privilege};
 use dfs_core::xattr::{CAPABILITY, Namespace, namespace};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
@@ -35,11 +35,13 @@ impl Vfs {
         }
     }
 
-    /// Names of all attributes the caller may know of, in order: `trusted.` is the superuser's.
+    /// Names of all attributes the caller may know of, in order: `trusted.` is hidden from the
+    /// unprivileged.
     pub async fn listxattr(&self, who: &Credentials, ino: Ino) -> Result<Vec<Vec<u8>>> {
         let all = self.xattrs(ino).await?;
         let shown = |name: &[u8]| {
-            let hidden = matches!(namespace(name), Ok(Namespace::Trusted)) && !who.is_root();
+            let hidden =
+                matches!(namespace(name), Ok(Namespace::Trusted)) && !who.may(Privilege::Admin);
             !hidden && !self.is_spent(ino, name)
         };
         let names = all.iter().map(|(name, _)| name).filter(|name| shown(name));
@@ -68,7 +70,9 @@ impl Vfs {
             XattrMode::Any => v1::XattrMode::Unspecified,
             XattrMode::Create => v1::XattrMode::Create,
             XattrMode::Replace => v1::XattrMode::Replace,
+            XattrMode::Never => v1::XattrMode::Never,
         };
+        self.save_before(ino, name).await?;
         let xattr = v1::Xattr { name: name.to_vec().into(), value: value.to_vec().into() };
         let request = v1::SetXattrReq {
             ino: ino.0,
@@ -82,6 +86,7 @@ impl Vfs {
     /// Removes one attribute. Errors: `NoData` if there is none; else as `setxattr`.
     pub async fn removexattr(&self, who: &Credentials, ino: Ino, name: &[u8]) -> Result<()> {
         self.writable()?;
+        self.save_before(ino, name).await?;
         let request =
             v1::RemoveXattrReq { ino: ino.0, name: name.to_vec().into(), ..Default::default() };
         self.change_xattr(who, ino, request).await
@@ -108,6 +113,14 @@ impl Vfs {
             self.client.kernel.forget_attr(ino);
         }
         Ok(())
+    }
+
+    /// Writes left to the next commit came before a change of this attribute: they would take it away.
+    async fn save_before(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        match self.client.hooks() {
+            Some(hooks) if self.is_spent(ino, name) => hooks.flush(ino).await,
+            _ => Ok(()),
+        }
     }
 
     /// Whether unsaved writes take the attribute away when they are committed.

@@ -4,8 +4,10 @@ use crate::fake::{Fake, Fate, ROOT, config, run, tree};
 use dfs_client::config::Patience;
 use dfs_client::interrupt::{Interrupt, scope};
 use dfs_client::kernel::NoKernel;
+use dfs_client::metadata::LISTING_MAX;
 use dfs_client::vfs::{Found, RecordLock, Vfs};
 use dfs_core::access::Credentials;
+use dfs_core::lock::Kind;
 use dfs_core::{Code, Ino};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +90,8 @@ fn interrupted_lock_wait_is_given_up_at_the_server() {
         fake.fate("lock", Fate::Hang);
         fake.fate("lock", Fate::Refuse(Code::WouldBlock));
         let interrupt = Interrupt::default();
-        let lock = RecordLock { owner: 3, pid: 1, exclusive: true, start: 0, end: 9 };
+        let lock =
+            RecordLock { owner: 3, kind: Kind::Process, pid: 1, exclusive: true, start: 0, end: 9 };
         let who = root();
         let wait = scope(interrupt.clone(), vfs.setlk(&who, Ino(5), &lock, false, true));
         let signal = async {
@@ -110,7 +113,8 @@ fn lock_given_in_the_moment_of_the_interrupt_is_held() {
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
         fake.fate("lock", Fate::Hang);
         let interrupt = Interrupt::default();
-        let lock = RecordLock { owner: 3, pid: 1, exclusive: true, start: 0, end: 9 };
+        let lock =
+            RecordLock { owner: 3, kind: Kind::Process, pid: 1, exclusive: true, start: 0, end: 9 };
         let who = root();
         let wait = scope(interrupt.clone(), vfs.setlk(&who, Ino(5), &lock, false, true));
         let signal = async {
@@ -211,6 +215,30 @@ fn listing_survives_a_broken_connection_and_is_then_cached() {
         assert_eq!(vfs.client().rpc.counts(), before);
         vfs.releasedir(fh);
         assert_eq!(vfs.readdir(fh, 0, 1, false).await.unwrap_err().code, Code::BadHandle);
+    });
+}
+
+#[test]
+fn regression_seek_back_in_a_listing_too_long_to_keep_leaves_nothing_out() {
+    run(async {
+        let fake = Fake::new();
+        let count = LISTING_MAX as u64 + 1_000;
+        fake.with(|s| s.names = (0..count).map(|i| (format!("f{i:06}").into(), 10 + i)).collect());
+        let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
+        let fh = vfs.opendir(&root(), DIR).await.unwrap();
+        let rest = async |mut after: u64| {
+            let mut names = 0;
+            loop {
+                let some = vfs.readdir(fh, after, 1_000, false).await.unwrap();
+                let Some(last) = some.last() else { return names };
+                (after, names) = (last.cookie, names + some.len() as u64);
+            }
+        };
+        assert_eq!(rest(0).await, 2 + count);
+        // The fake numbers its names from 256.
+        for passed in [1_000, 500, 0, count - 10] {
+            assert_eq!(rest(255 + passed).await, count - passed, "behind {passed} names");
+        }
     });
 }
 

@@ -5,9 +5,10 @@ use dfs_client::config::Patience;
 use dfs_client::kernel::NoKernel;
 use dfs_client::vfs::{Found, RecordLock, Vfs};
 use dfs_core::access::Credentials;
+use dfs_core::lock::Kind;
 use dfs_core::{Code, Ino, negotiate};
 use dfs_proto::v1::inval_item::What;
-use dfs_proto::v1::{DirNames, FromServer, Trim, from_server};
+use dfs_proto::v1::{self, DirNames, FromServer, Trim, from_server};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,19 +152,23 @@ fn hard_mount_waits_until_the_server_is_back() {
     });
 }
 
+fn lock(owner: u64, start: u64, end: u64) -> RecordLock {
+    RecordLock { owner, kind: Kind::Flock, pid: 77, exclusive: true, start, end }
+}
+
 #[test]
 fn expired_session_is_replaced_and_reads_go_on() {
     run(async {
         let fake = Fake::new();
         let (vfs, kernel, _dir) = tree(&fake, Patience::Hard).await;
-        let lock = RecordLock { owner: 1, pid: 1, exclusive: true, start: 0, end: u64::MAX };
+        let lock = lock(1, 0, u64::MAX);
         vfs.setlk(&root(), Ino(5), &lock, false, false).await.unwrap();
         fake.with(|s| s.forgotten = true);
         fake.fate("lookup", Fate::Refuse(Code::SessionExpired));
         vfs.lookup(&root(), DIR, b"a").await.unwrap();
         assert_eq!(vfs.client().session.identity().sid, 2);
         assert!(*kernel.epochs.borrow() > 0);
-        assert!(!vfs.client().locks.any(Ino(5), 1), "locks went with the old session");
+        assert!(!vfs.client().locks.any(Ino(5), &lock), "locks went with the old session");
         let callers =
             fake.with(|s| s.calls.iter().map(|(_, c)| (c.sid, c.epoch)).collect::<Vec<_>>());
         assert_eq!(callers.last(), Some(&(2, 20)));
@@ -175,7 +180,7 @@ fn restarted_server_is_told_what_is_held() {
     run(async {
         let fake = Fake::new();
         let (vfs, kernel, _dir) = tree(&fake, Patience::Hard).await;
-        let lock = RecordLock { owner: 9, pid: 77, exclusive: true, start: 10, end: 19 };
+        let lock = lock(9, 10, 19);
         vfs.setlk(&root(), Ino(5), &lock, false, false).await.unwrap();
         fake.with(|s| {
             (s.leader_epoch, s.reclaim) = (2, true);
@@ -185,9 +190,43 @@ fn restarted_server_is_told_what_is_held() {
         let restated = fake.with(|s| s.reclaims[0].clone());
         assert_eq!(restated.caller.unwrap().sid, 1);
         let lock = &restated.locks[0];
+        assert_eq!(lock.kind(), v1::LockKind::Flock);
         assert_eq!((lock.ino, lock.owner, lock.pid, lock.start, lock.end), (5, 9, 77, 10, 19));
         assert!(*kernel.epochs.borrow() > 0, "the old server's promises are void");
         vfs.lookup(&root(), DIR, b"a").await.unwrap();
+    });
+}
+
+#[test]
+fn lock_of_an_index_in_use_is_for_one_client_also_when_restated() {
+    run(async {
+        let fake = Fake::new();
+        fake.with(|s| s.names.extend([(b"db-shm".to_vec(), 5), (b"db".to_vec(), 6)]));
+        let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
+        for name in [&b"db-shm"[..], b"db"] {
+            vfs.lookup(&root(), DIR, name).await.unwrap();
+        }
+        let kind = dfs_core::lock::Kind::Process;
+        let lock =
+            |byte| RecordLock { owner: 9, kind, pid: 7, exclusive: false, start: byte, end: byte };
+        // An inode of which no name is known may be one.
+        let cases = [(5, 128, true), (5, 127, false), (6, 128, false), (7, 128, true)];
+        for (ino, byte, one_client) in cases {
+            vfs.setlk(&root(), Ino(ino), &lock(byte), false, false).await.unwrap();
+            let asked = fake.with(|s| s.lock_calls.last().unwrap().one_client);
+            assert_eq!(asked, one_client, "byte {byte} of inode {ino}");
+        }
+        fake.with(|s| {
+            (s.leader_epoch, s.reclaim) = (2, true);
+            s.stream = None;
+        });
+        fake.until("everything is restated", |s| s.reclaims_done == 1).await;
+        let restated = fake.with(|s| s.reclaims[0].locks.clone());
+        let mut found: Vec<_> = restated.iter().map(|l| (l.ino, l.start, l.one_client)).collect();
+        found.sort_unstable();
+        let mut want = cases.to_vec();
+        want.sort_unstable();
+        assert_eq!(found, want);
     });
 }
 

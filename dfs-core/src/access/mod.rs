@@ -2,8 +2,10 @@
 //! Permissions; Linux inode(7), capabilities(7), acl(5)).
 
 mod acl;
+mod privilege;
 
 pub use acl::{Acl, Entry, Tag};
+pub use privilege::{Privilege, Privileges, Realm};
 
 use crate::attr::{Attr, Kind, S_ISVTX};
 
@@ -22,8 +24,11 @@ pub const WRITE: u32 = 2;
 /// May execute or search.
 pub const EXEC: u32 = 1;
 
+/// User and group that squashed callers get (`nobody`, exports(5)).
+const NOBODY: u32 = 65_534;
+
 /// The calling process as the server knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Effective user id.
     pub uid: u32,
@@ -31,17 +36,53 @@ pub struct Credentials {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// What it may do beyond that.
+    pub privileges: Privileges,
 }
 
 impl Credentials {
-    /// The superuser.
-    pub fn root() -> Credentials {
-        Credentials::default()
+    /// A user with the privileges that users have: the superuser all, others none.
+    pub fn new(uid: u32, gid: u32, groups: Vec<u32>) -> Credentials {
+        Credentials { uid, gid, groups, privileges: Privileges::of_user(uid) }
     }
 
-    /// Whether the caller overrides permission checks.
-    pub fn is_root(&self) -> bool {
-        self.uid == 0
+    /// The superuser.
+    pub fn root() -> Credentials {
+        Credentials::new(0, 0, Vec::new())
+    }
+
+    /// Who is nobody in particular.
+    pub fn nobody() -> Credentials {
+        Credentials::new(NOBODY, NOBODY, Vec::new())
+    }
+
+    /// The caller where the superuser counts for nothing: it is nobody, and others have no privileges.
+    pub fn squashed(self) -> Credentials {
+        match self.uid {
+            0 => Credentials::nobody(),
+            uid => Credentials::new(uid, self.gid, self.groups),
+        }
+    }
+
+    /// Whether the caller may do what concerns more than one inode.
+    pub fn may(&self, privilege: Privilege) -> bool {
+        self.privileges.anywhere(privilege)
+    }
+
+    /// Whether the caller may do this to an inode.
+    pub fn may_to(&self, privilege: Privilege, attr: &Attr) -> bool {
+        self.privileges.on(privilege, attr)
+    }
+
+    /// Whether the caller owns an inode or counts as its owner.
+    pub fn owns(&self, attr: &Attr) -> bool {
+        self.uid == attr.uid || self.privileges.own(attr)
+    }
+
+    /// Whether set-group-id stays on an inode that the caller changes: it is in the group or
+    /// privileged (Linux `in_group_or_capable`).
+    pub fn keeps_set_gid(&self, attr: &Attr) -> bool {
+        self.in_group(attr.gid) || self.may_to(Privilege::SetId, attr)
     }
 
     /// Whether the caller is in `gid`.
@@ -53,14 +94,13 @@ impl Credentials {
 /// Whether `who` has all of `want` (`READ | WRITE | EXEC`) on the inode with this access control
 /// list, if it has one.
 ///
-/// The first matching class decides alone: owner, then group, then others. The superuser reads and
+/// The first matching class decides alone: owner, then group, then others. Who is privileged reads and
 /// writes everything and executes what anyone may execute; directories it always searches. A list
 /// whose mask is empty is not looked at (Linux `acl_permission_check`): the mode decides, so that
 /// whom the list names falls under the group or the others.
 pub fn permits(who: &Credentials, attr: &Attr, acl: Option<&Acl>, want: u32) -> bool {
-    if who.is_root() {
-        let exec_ok = attr.kind == Kind::Directory || attr.mode & 0o111 != 0;
-        return want & EXEC == 0 || exec_ok;
+    if overrides(who, attr, want) {
+        return true;
     }
     if let Some(acl) = acl.filter(|_| who.uid != attr.uid && attr.mode & GROUP_CLASS != 0) {
         return acl.permits(who, attr.gid, want);
@@ -75,10 +115,22 @@ pub fn permits(who: &Credentials, attr: &Attr, acl: Option<&Acl>, want: u32) -> 
     (attr.mode >> shift) & want == want
 }
 
+/// Whether a privilege gives `who` all of `want`, whatever mode and list say (Linux
+/// `generic_permission`).
+pub fn overrides(who: &Credentials, attr: &Attr, want: u32) -> bool {
+    let is_dir = attr.kind == Kind::Directory;
+    let reads = if is_dir { want & WRITE == 0 } else { want == READ };
+    let runs = is_dir || want & EXEC == 0 || attr.mode & 0o111 != 0;
+    (reads && who.may_to(Privilege::ReadSearch, attr))
+        || (runs && who.may_to(Privilege::Override, attr))
+}
+
 /// Whether `who`, allowed to write in directory `dir`, may remove or rename its entry `child`: in a
-/// sticky directory only the owner of either and the superuser (POSIX unlink(), EPERM/EACCES).
+/// sticky directory only the owner of either and the privileged (POSIX unlink(), EPERM/EACCES; Linux
+/// `__check_sticky`).
 pub fn may_remove_entry(who: &Credentials, dir: &Attr, child: &Attr) -> bool {
-    dir.mode & S_ISVTX == 0 || who.is_root() || who.uid == dir.uid || who.uid == child.uid
+    let privileged = who.may_to(Privilege::Owner, child);
+    dir.mode & S_ISVTX == 0 || privileged || who.uid == dir.uid || who.uid == child.uid
 }
 
 #[cfg(test)]
@@ -87,7 +139,7 @@ mod tests {
     use crate::attr::tests::attr;
 
     fn user(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
-        Credentials { uid, gid, groups: groups.to_vec() }
+        Credentials::new(uid, gid, groups.to_vec())
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Record locks of all inodes (PROTOCOL 4.6, rows "flock, fcntl"; POSIX.1-2017 fcntl).
 //!
 //! Locks of one owner never conflict: a new one replaces, splits and merges what the owner had.
-//! Requests that conflict wait in one line per inode, first come, first served (I12). Two rules
-//! keep that line from inventing deadlocks: a request overtakes those that wait, directly or not,
-//! for the requester itself; and only a cycle of *held* locks is refused with `Deadlock`.
+//! Requests in whose way somebody holds a lock wait in one line per inode, and are served first come,
+//! first served. Only held locks are in the way, as on a local disk: a reader that passes a writer who
+//! waits may be one whom the writer waits for. A cycle of owners that hold what the next one wants is
+//! refused with `Deadlock`.
 //!
 //! Locks of a lapsed session stay until somebody else wants them; then their loss is journaled
 //! first (I3) and the waiter gets them after that.
 //!
-//! `flock` arrives as a lock of the whole file (PROTOCOL 5.4), so there is one class of locks only.
+//! `flock` and `fcntl` locks do not see each other, as on a local disk. A client that cannot tell which
+//! it has in its hands says so, and that lock counts as both. Only a process is told of a
+//! deadlock: whoever holds an open file may have a thread that gives the lock back (fcntl(2)).
+//! A `flock` lock whose mode cannot be changed at once is lost, as flock(2) says.
 
 mod graph;
 mod ranges;
@@ -32,15 +36,56 @@ pub struct Owner {
     pub owner: u64,
 }
 
+/// By which call a lock is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Unknown: in the way of every other kind.
+    #[default]
+    Any,
+    /// fcntl(2) for the process.
+    Process,
+    /// fcntl(2) for the open file (`F_OFD_SETLK`).
+    OpenFile,
+    /// flock(2).
+    Flock,
+}
+
+impl Kind {
+    /// Whether locks of these kinds know of each other.
+    pub fn meets(self, other: Kind) -> bool {
+        let any = self == Kind::Any || other == Kind::Any;
+        any || (self == Kind::Flock) == (other == Kind::Flock)
+    }
+
+    /// Whether a cycle of waits through such a lock is refused.
+    pub fn deadlocks(self) -> bool {
+        matches!(self, Kind::Any | Kind::Process)
+    }
+
+    /// As administrators see it, in the words of `/proc/locks`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Any => "ANY",
+            Kind::Process => "POSIX",
+            Kind::OpenFile => "OFDLCK",
+            Kind::Flock => "FLOCK",
+        }
+    }
+}
+
 /// A lock somebody holds or wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordLock {
     /// Whose it is.
     pub owner: Owner,
+    /// By which call.
+    pub kind: Kind,
     /// Process id on the owner's host, for `F_GETLK` only.
     pub pid: u32,
     /// A write lock; else a read lock.
     pub exclusive: bool,
+    /// A read lock that only owners of one session may share.
+    pub one_client: bool,
     /// What it covers; never empty.
     pub range: Range,
 }
@@ -48,9 +93,18 @@ pub struct RecordLock {
 impl RecordLock {
     /// Whether both cannot be held at once.
     pub fn conflicts(&self, other: &RecordLock) -> bool {
+        let abroad = self.owner.session != other.owner.session;
         self.owner != other.owner
-            && (self.exclusive || other.exclusive)
+            && self.kind.meets(other.kind)
+            && (self.exclusive
+                || other.exclusive
+                || abroad && (self.one_client || other.one_client))
             && self.range.overlaps(other.range)
+    }
+
+    /// Whether it admits others that `other` would not.
+    fn weaker(&self, other: &RecordLock) -> bool {
+        other.exclusive && !self.exclusive || other.one_client && !self.one_client
     }
 }
 
@@ -110,6 +164,8 @@ pub enum Event {
         ino: Ino,
         /// Whose lock.
         owner: Owner,
+        /// Of which kind; `Any`: of every kind.
+        kind: Kind,
         /// Which bytes.
         range: Range,
     },

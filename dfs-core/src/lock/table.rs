@@ -2,7 +2,7 @@
 
 use super::ranges::HeldLocks;
 use super::weight::Weights;
-use super::{Config, Denial, Effect, Event, Owner, RecordLock, Waiting};
+use super::{Config, Denial, Effect, Event, Kind, Owner, RecordLock, Waiting};
 use crate::range::Range;
 use crate::{BootTime, Ino, RequestId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,8 +63,8 @@ impl LockTable {
             Event::Lock { req, ino, lock, wait } => {
                 self.lock(ino, Waiting { req, lock, wait, since: now }, &mut out);
             }
-            Event::Unlock { req, ino, owner, range } => {
-                self.unlock(req, ino, owner, range, &mut out);
+            Event::Unlock { req, ino, owner, kind, range } => {
+                self.unlock(req, ino, (owner, kind), range, &mut out);
             }
             Event::Cancel { req } => {
                 if let Some(ino) = self.requests.get(&req).copied() {
@@ -73,7 +73,7 @@ impl LockTable {
                 }
             }
             Event::ReleaseOwner { ino, owner } => {
-                self.clear(ino, owner, Range::ALL);
+                self.clear(ino, (owner, Kind::Any), Range::ALL);
                 self.pump(ino, &mut out);
             }
             Event::Gone { session } => self.gone(session, &mut out),
@@ -94,16 +94,20 @@ impl LockTable {
         if !self.has_room(ino, want.lock.owner.session) {
             return out.push(deny(Denial::NoLocks));
         }
-        let end = self.inodes.get(&ino).map_or(0, |inode| inode.queue.len());
-        match self.obstacle(ino, &want.lock, end) {
+        let obstacle = self.obstacle(ino, &want.lock);
+        if obstacle == Obstacle::Others && want.lock.kind == Kind::Flock {
+            self.clear(ino, (want.lock.owner, Kind::Flock), Range::ALL);
+        }
+        match obstacle {
             Obstacle::Nothing => {
-                if self.give(ino, want, out) {
-                    self.pump(ino, out);
-                }
-                return;
+                self.give(ino, want, out);
+                return self.pump(ino, out);
             }
             Obstacle::Lapsed => {}
-            Obstacle::Others if !want.wait => return out.push(deny(Denial::WouldBlock)),
+            Obstacle::Others if !want.wait => {
+                out.push(deny(Denial::WouldBlock));
+                return self.pump(ino, out);
+            }
             Obstacle::Others if self.deadlocks(ino, &want.lock) => {
                 return out.push(deny(Denial::Deadlock));
             }
@@ -114,26 +118,22 @@ impl LockTable {
         self.requests.insert(want.req, ino);
         self.waiting.entry(want.lock.owner).or_default().insert(want.req);
         self.weigh(ino, want.lock.owner.session);
-        if self.tangles(ino, &want.lock, &self.inodes[&ino].queue[..end]) {
-            self.pump_all(out);
-        } else {
-            self.pump(ino, out);
-        }
+        self.pump(ino, out);
     }
 
     fn unlock(
         &mut self,
         req: RequestId,
         ino: Ino,
-        owner: Owner,
+        whose: (Owner, Kind),
         range: Range,
         out: &mut Vec<Effect>,
     ) {
-        let splits = self.inodes.get(&ino).is_some_and(|i| i.held.splits(owner, range));
-        if splits && !self.has_room(ino, owner.session) {
+        let splits = self.inodes.get(&ino).is_some_and(|i| i.held.splits(whose, range));
+        if splits && !self.has_room(ino, whose.0.session) {
             return out.push(Effect::Denied { req, denial: Denial::NoLocks });
         }
-        self.clear(ino, owner, range);
+        self.clear(ino, whose, range);
         out.push(Effect::Granted { req });
         self.pump(ino, out);
     }
@@ -181,10 +181,10 @@ impl LockTable {
         self.weigh(ino, session);
     }
 
-    fn clear(&mut self, ino: Ino, owner: Owner, range: Range) {
+    fn clear(&mut self, ino: Ino, whose: (Owner, Kind), range: Range) {
         let Some(inode) = self.inodes.get_mut(&ino) else { return };
-        inode.held.clear(owner, range);
-        self.weigh(ino, owner.session);
+        inode.held.clear(whose, range);
+        self.weigh(ino, whose.0.session);
     }
 
     /// Records a lock and answers; whether others may profit.
@@ -195,8 +195,8 @@ impl LockTable {
         weaker
     }
 
-    /// What stands between `lock` and its grant, if it is at `place` in the queue.
-    fn obstacle(&self, ino: Ino, lock: &RecordLock, place: usize) -> Obstacle {
+    /// What stands between `lock` and its grant.
+    fn obstacle(&self, ino: Ino, lock: &RecordLock) -> Obstacle {
         let Some(inode) = self.inodes.get(&ino) else { return Obstacle::Nothing };
         // A session whose locks are being taken must not get new ones that would go with them.
         let mut takeable = inode.taking.contains(&lock.owner.session);
@@ -206,23 +206,20 @@ impl LockTable {
             }
             takeable = true;
         }
-        if self.behind(lock, &inode.queue[..place]) {
-            return Obstacle::Others; // I12
-        }
         if takeable { Obstacle::Lapsed } else { Obstacle::Nothing }
     }
 
     /// Goes through the line of an inode and grants what can be.
-    fn pump(&mut self, ino: Ino, out: &mut Vec<Effect>) -> bool {
-        let mut granted = false;
+    fn pump(&mut self, ino: Ino, out: &mut Vec<Effect>) {
         let mut place = 0;
         while let Some(want) = self.inodes.get(&ino).and_then(|i| i.queue.get(place)).copied() {
-            match self.obstacle(ino, &want.lock, place) {
+            match self.obstacle(ino, &want.lock) {
                 Obstacle::Nothing => {
-                    granted = true;
                     self.unqueue(ino, want.req);
-                    if self.give(ino, want, out) {
-                        place = 0; // a weaker lock may let earlier ones in
+                    let weaker = self.give(ino, want, out);
+                    let in_the_way = self.inodes[&ino].queue[..place].iter().any(|w| !w.wait);
+                    if weaker || in_the_way {
+                        place = 0; // earlier ones may get in, or must be refused
                     }
                 }
                 Obstacle::Lapsed => {
@@ -239,23 +236,11 @@ impl LockTable {
         if self.inodes.get(&ino).is_some_and(idle) {
             self.inodes.remove(&ino);
         }
-        granted
     }
 
     fn pump_each(&mut self, inos: Vec<Ino>, out: &mut Vec<Effect>) {
         for ino in inos {
             self.pump(ino, out);
-        }
-    }
-
-    /// Pumps every inode until nothing moves.
-    fn pump_all(&mut self, out: &mut Vec<Effect>) {
-        loop {
-            let busy: BTreeSet<Ino> = self.requests.values().copied().collect();
-            let moved = busy.into_iter().filter(|ino| self.pump(*ino, out)).count();
-            if moved == 0 {
-                return;
-            }
         }
     }
 
@@ -335,21 +320,14 @@ impl LockTable {
         self.held_against(ino, lock).filter(move |held| !self.takeable(ino, held))
     }
 
-    /// Where an owner waits: inode and place in its line.
-    pub(super) fn places_of(&self, owner: Owner) -> Vec<(Ino, usize)> {
+    /// What an owner waits for.
+    pub(super) fn wanted_by(&self, owner: Owner) -> impl Iterator<Item = (Ino, RecordLock)> + '_ {
         let own = self.waiting.get(&owner).into_iter().flatten();
         own.filter_map(|req| {
             let ino = *self.requests.get(req)?;
-            let place = self.inodes[&ino].queue.iter().position(|w| w.req == *req)?;
-            Some((ino, place))
+            let want = self.inodes[&ino].queue.iter().find(|w| w.req == *req)?;
+            Some((ino, want.lock))
         })
-        .collect()
-    }
-
-    /// The request at a place in a line, and those before it.
-    pub(super) fn queue_until(&self, ino: Ino, place: usize) -> (&[Waiting], &Waiting) {
-        let queue = &self.inodes[&ino].queue;
-        (&queue[..place], &queue[place])
     }
 
     /// F_GETLK: the first lock in the way of `lock`. Those of lapsed sessions would be taken, so

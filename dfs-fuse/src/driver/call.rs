@@ -6,7 +6,7 @@ use crate::callers;
 use crate::waitlist::Waiting;
 use dfs_client::interrupt::{self, Interrupt};
 use dfs_client::vfs::Vfs;
-use dfs_core::access::Credentials;
+use dfs_core::access::{Credentials, Privilege};
 use dfs_core::{FsError, Ino};
 use fuser::Errno;
 use std::future::{Future, poll_fn};
@@ -40,7 +40,15 @@ impl Call<'_> {
     /// The calling process.
     pub fn who(&self) -> Credentials {
         let request = self.request;
-        callers::credentials(request.pid(), request.uid(), request.gid())
+        let who = callers::credentials(request.pid(), request.uid(), request.gid());
+        self.driver.vfs.as_the_server_sees(who)
+    }
+
+    /// The calling process, for what the kernel does not check ([`callers::exactly`]).
+    pub fn exactly_who(&self, decisive: &[Privilege]) -> Credentials {
+        let request = self.request;
+        let who = callers::exactly(request.pid(), request.uid(), request.gid(), decisive);
+        self.driver.vfs.as_the_server_sees(who)
     }
 
     /// Nobody waits for the answer, so no signal may end the request. The thread named in it may be

@@ -2,7 +2,9 @@
 
 use super::call::Call;
 use super::flags;
+use crate::callers;
 use dfs_core::Code;
+use dfs_core::access::Privilege;
 use fuser::{ReplyData, ReplyEmpty, ReplyLseek, ReplyWrite, WriteFlags};
 
 /// Most bytes one copy_file_range(2) answers for: the reply counts in 32 bits.
@@ -16,8 +18,10 @@ pub fn read(call: Call<'_>, fh: u64, off: u64, len: u32, reply: ReplyData) {
 
 pub fn write(call: Call<'_>, fh: u64, off: u64, data: &[u8], flags: WriteFlags, reply: ReplyWrite) {
     let (vfs, data) = (call.vfs(), data.to_vec());
-    let kill_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-    let work = async move { vfs.write(fh, off, &data, kill_suid).await };
+    let (tid, uid, gid) = (call.tid, call.request.uid(), call.request.gid());
+    let who = move || callers::exactly(tid, uid, gid, &[Privilege::SetId]);
+    let unprivileged = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then_some(who);
+    let work = async move { vfs.write(fh, off, &data, unprivileged).await };
     // A write is at most `connect::MAX_WRITE` long.
     call.serve(reply, work, |reply, written| reply.written(written as u32));
 }

@@ -5,12 +5,16 @@ use dfs_core::Code;
 use nix::fcntl::OFlag;
 use nix::libc;
 
+/// How the kernel opens a program to run it (`__FMODE_EXEC` in Linux).
+const FMODE_EXEC: i32 = 0o40;
+
 /// Flags of open(2).
 pub fn open(bits: i32) -> OpenFlags {
     let flags = OFlag::from_bits_retain(bits);
     let access = flags & OFlag::O_ACCMODE;
     OpenFlags {
         read: access != OFlag::O_WRONLY,
+        execute: bits & FMODE_EXEC != 0,
         write: access != OFlag::O_RDONLY,
         append: flags.contains(OFlag::O_APPEND),
         truncate: flags.contains(OFlag::O_TRUNC),
@@ -35,10 +39,12 @@ pub fn rename(flags: fuser::RenameFlags) -> Result<RenameFlags, Code> {
 
 /// Flags of setxattr(2).
 pub fn setxattr(bits: i32) -> Result<XattrMode, Code> {
+    const BOTH: i32 = libc::XATTR_CREATE | libc::XATTR_REPLACE;
     match bits {
         0 => Ok(XattrMode::Any),
         libc::XATTR_CREATE => Ok(XattrMode::Create),
         libc::XATTR_REPLACE => Ok(XattrMode::Replace),
+        BOTH => Ok(XattrMode::Never),
         _ => Err(Code::Invalid),
     }
 }
@@ -72,6 +78,7 @@ mod tests {
 
     #[test]
     fn open_flags_are_told_apart() {
+        assert!(open(FMODE_EXEC).execute && open(FMODE_EXEC).read);
         assert_eq!(open(libc::O_RDONLY), OpenFlags { read: true, ..OpenFlags::default() });
         assert_eq!(open(libc::O_WRONLY), OpenFlags { write: true, ..OpenFlags::default() });
         let all = open(
@@ -105,7 +112,8 @@ mod tests {
         assert_eq!(setxattr(0), Ok(XattrMode::Any));
         assert_eq!(setxattr(1), Ok(XattrMode::Create));
         assert_eq!(setxattr(2), Ok(XattrMode::Replace));
-        assert_eq!(setxattr(3), Err(Code::Invalid));
+        assert_eq!(setxattr(3), Ok(XattrMode::Never));
+        assert_eq!(setxattr(4), Err(Code::Invalid));
         assert!(fallocate(3).is_ok_and(|f| f.keep_size && f.punch_hole && !f.zero_range));
         assert!(fallocate(0x10).is_ok_and(|f| f.zero_range));
         assert_eq!(fallocate(libc::FALLOC_FL_COLLAPSE_RANGE), Err(Code::NotSupported));

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::flags;
 use dfs_client::vfs::{Opened, Vfs};
+use dfs_core::access::Privilege;
 use dfs_core::{Code, Ino};
 use fuser::{FileHandle, FopenFlags, ReplyEmpty, ReplyOpen};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
 }
 
 pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
-    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let (vfs, who, ino) = (call.vfs(), call.exactly_who(&[Privilege::SetId]), call.ino);
     let work = async move { vfs.open(&who, ino, flags::open(bits)).await };
     call.serve(reply, work, |reply, handle| {
         let (fh, flags) = opened(&handle);

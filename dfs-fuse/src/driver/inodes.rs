@@ -1,7 +1,7 @@
 //! Operations on an inode; `call.ino` is it.
 
 use super::call::Call;
-use dfs_core::access;
+use dfs_core::access::{self, Privilege};
 use dfs_core::attr::SetAttr;
 use fuser::{AccessFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyStatfs};
 
@@ -17,8 +17,13 @@ pub fn getattr(call: Call<'_>, fh: Option<u64>, reply: ReplyAttr) {
 }
 
 pub fn setattr(call: Call<'_>, fh: Option<u64>, mut set: SetAttr, reply: ReplyAttr) {
-    let (vfs, who, ino, numbers) = (call.vfs(), call.who(), call.ino, call.numbers());
-    set.drop_suid = drops_suid(&set, who.is_root());
+    let (vfs, ino, numbers) = (call.vfs(), call.ino, call.numbers());
+    let who = match set.uid.is_some() || set.gid.is_some() {
+        // The set-id bits go, and only an owner may take them.
+        true => call.exactly_who(&[Privilege::SetId, Privilege::Owner]),
+        false => call.exactly_who(&[Privilege::SetId]),
+    };
+    set.drop_suid = drops_suid(&set, who.may(Privilege::SetId));
     let work = async move { vfs.setattr(&who, ino, fh, set).await };
     call.serve(reply, work, move |reply, entry| {
         reply.attr(&entry.ttl, &numbers.file_attr(&entry.attr));
@@ -28,8 +33,8 @@ pub fn setattr(call: Call<'_>, fh: Option<u64>, mut set: SetAttr, reply: ReplyAt
 /// Whether the change takes the set-user-id bits with it. Linux says so in a flag that fuser does
 /// not show (`FATTR_KILL_SUIDGID`): always for a new owner of anything but a directory, and for a
 /// truncation by an unprivileged process (`fuse_setattr` in Linux). The server spares directories.
-fn drops_suid(set: &SetAttr, root: bool) -> bool {
-    set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && !root)
+fn drops_suid(set: &SetAttr, privileged: bool) -> bool {
+    set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && !privileged)
 }
 
 pub fn readlink(call: Call<'_>, reply: ReplyData) {

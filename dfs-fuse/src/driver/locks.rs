@@ -1,4 +1,5 @@
-//! Record locks. flock(2) arrives here too, as a lock of the whole file (PROTOCOL 5.4).
+//! Record locks. flock(2) arrives here too, as a lock of the whole file; the system call that the
+//! caller waits in tells them apart (PROTOCOL 5.4).
 //!
 //! A lock belongs to a process or, with flock(2) and `F_OFD_SETLK`, to an open file. Of the first the
 //! kernel tells when the process closes any descriptor (FLUSH), of the second when the open file is
@@ -6,7 +7,9 @@
 //! here who locked through which handle.
 
 use super::call::Call;
+use super::lock_call;
 use dfs_client::vfs::RecordLock;
+use dfs_core::lock::Kind;
 use dfs_core::{Code, FsError};
 use fuser::{ReplyEmpty, ReplyLock};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK};
@@ -55,20 +58,20 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn record(self) -> Result<RecordLock, FsError> {
+    fn record(self, kind: Kind) -> Result<RecordLock, FsError> {
         let exclusive = match self.typ {
             F_WRLCK => true,
             F_RDLCK | F_UNLCK => false,
             _ => return Err(Code::Invalid.into()),
         };
         let Asked { owner, pid, start, end, .. } = self;
-        Ok(RecordLock { owner, pid, exclusive, start, end })
+        Ok(RecordLock { owner, kind, pid, exclusive, start, end })
     }
 }
 
 pub fn get(call: Call<'_>, asked: Asked, reply: ReplyLock) {
     let (vfs, ino) = (call.vfs(), call.ino);
-    let work = async move { vfs.getlk(ino, &asked.record()?).await };
+    let work = async move { vfs.getlk(ino, &asked.record(Kind::Process)?).await };
     call.serve(reply, work, |reply, holder| match holder {
         // The kernel takes an end behind the largest offset for an error.
         Some(lock) => {
@@ -80,12 +83,18 @@ pub fn get(call: Call<'_>, asked: Asked, reply: ReplyLock) {
 }
 
 pub fn set(call: Call<'_>, fh: u64, asked: Asked, wait: bool, reply: ReplyEmpty) {
-    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let (vfs, who, ino, tid) = (call.vfs(), call.who(), call.ino, call.tid);
     let unlock = asked.typ == F_UNLCK;
     if !unlock {
         call.driver.lock_owners.note(fh, asked.owner);
     }
-    let work = async move { vfs.setlk(&who, ino, &asked.record()?, unlock, wait).await };
+    let work = async move {
+        if !unlock {
+            vfs.may_lock(fh)?;
+        }
+        let kind = lock_call::kind(tid).await;
+        vfs.setlk(&who, ino, &asked.record(kind)?, unlock, wait).await
+    };
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 
@@ -107,7 +116,10 @@ mod tests {
 
     #[test]
     fn asked_kinds_are_those_of_fcntl() {
-        let asked = |typ| Asked { owner: 1, start: 2, end: TO_THE_END, typ, pid: 3 }.record();
+        let asked = |typ| {
+            let asked = Asked { owner: 1, start: 2, end: TO_THE_END, typ, pid: 3 };
+            asked.record(Kind::Flock)
+        };
         assert!(asked(F_WRLCK).unwrap().exclusive);
         assert!(!asked(F_RDLCK).unwrap().exclusive);
         assert!(!asked(F_UNLCK).unwrap().exclusive);

@@ -13,6 +13,7 @@ mod filesystem;
 mod flags;
 mod handles;
 mod inodes;
+mod lock_call;
 mod locks;
 mod names;
 mod xattr;

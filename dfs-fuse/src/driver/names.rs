@@ -4,6 +4,7 @@ use super::call::Call;
 use super::{flags, handles};
 use crate::attr::{self, NO_ATTR, NO_REUSE, Numbers};
 use dfs_client::vfs::{Entry, Found};
+use dfs_core::access::Privilege;
 use dfs_core::attr::NewMode;
 use dfs_core::{Code, Ino};
 use fuser::{Errno, ReplyCreate, ReplyEmpty, ReplyEntry};
@@ -81,7 +82,8 @@ pub fn rename(
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
-    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let (vfs, dir, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
+    let who = call.exactly_who(&[Privilege::SetId]);
     let numbers = call.numbers();
     let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
     call.serve(reply, work, move |reply, (entry, opened)| {

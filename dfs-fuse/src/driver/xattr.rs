@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::flags;
+use dfs_core::access::{ACL_ACCESS, Privilege};
 use fuser::{Errno, ReplyEmpty, ReplyXattr};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +14,8 @@ pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
 }
 
 pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {
-    let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
+    let (vfs, ino) = (call.vfs(), call.ino);
+    let who = call.exactly_who(&[Privilege::Admin]);
     let work = async move { vfs.listxattr(&who, ino).await };
     call.serve(reply, work, move |reply, names| {
         let mut list = Vec::new();
@@ -26,7 +28,10 @@ pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {
 }
 
 pub fn set(call: Call<'_>, name: &OsStr, value: &[u8], bits: i32, reply: ReplyEmpty) {
-    let (vfs, who, ino, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
+    let (vfs, ino, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
+    // A list may move the mode, and take set-group-id with it.
+    let decisive: &[Privilege] = if name == ACL_ACCESS { &[Privilege::SetId] } else { &[] };
+    let who = call.exactly_who(decisive);
     let value = value.to_vec();
     let work = async move { vfs.setxattr(&who, ino, &name, &value, flags::setxattr(bits)?).await };
     call.serve(reply, work, |reply, ()| reply.ok());

@@ -1,11 +1,12 @@
-//! Record locks across clients (PROTOCOL 4.6): fcntl ranges, and flock as whole-file locks.
+//! Record locks across clients (PROTOCOL 4.6): fcntl ranges, and flock.
 
 use super::machines::Machines;
 use super::{Caller, NameServer, resolve};
-use dfs_core::lock::{self, Owner, RecordLock};
+use dfs_core::lock::{self, Kind, Owner, RecordLock};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
-use dfs_proto::v1;
+use dfs_proto::{convert, v1};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A lock as a client asks for it.
@@ -34,20 +35,19 @@ impl NameServer {
         self.in_line(waiting, cancel).await
     }
 
-    /// Gives a range back.
+    /// Gives a range back, of locks of that kind.
     pub async fn unlock_range(
         &self,
         caller: &Caller,
         ino: Ino,
-        owner: u64,
+        (owner, kind): (Owner, Kind),
         range: Range,
     ) -> Result<()> {
         let now = self.clock.now();
-        let owner = Owner { session: caller.sid, owner };
         let (_, answer) = {
             let mut machines = self.lock();
             machines.sessions.check(caller.sid, caller.epoch, now)?;
-            machines.request_lock(now, |req| lock::Event::Unlock { req, ino, owner, range })
+            machines.request_lock(now, |req| lock::Event::Unlock { req, ino, owner, kind, range })
         };
         answer.await.map_err(|_| FsError::new(Code::SessionExpired, "the session ended"))?
     }
@@ -62,6 +62,26 @@ impl NameServer {
         self.may_read(caller)?;
         Ok(self.lock().locks.test(ino, lock))
     }
+
+    /// Record locks as operators see them: those held, then those waited for.
+    pub fn lock_list(&self) -> Vec<v1::LockInfo> {
+        let now = self.clock.now();
+        let machines = self.lock();
+        let sessions = machines.sessions.sessions();
+        let clients: BTreeMap<_, _> = sessions.map(|s| (s.sid, s.description)).collect();
+        let info = |ino: Ino, lock: &RecordLock| v1::LockInfo {
+            ino: ino.0,
+            lock: Some(held_to(lock)),
+            client: clients.get(&lock.owner.session).map_or_else(String::new, |c| (*c).into()),
+            waiting_ms: None,
+        };
+        let held = machines.locks.locks().map(|(ino, lock)| info(ino, &lock));
+        let waiting = machines.locks.waiting().map(|(ino, waits)| {
+            let waiting_ms = Some(now.since(waits.since).as_millis() as u64);
+            v1::LockInfo { waiting_ms, ..info(ino, &waits.lock) }
+        });
+        held.chain(waiting).collect()
+    }
 }
 
 /// A held lock on the wire.
@@ -73,5 +93,6 @@ pub fn held_to(lock: &RecordLock) -> v1::HeldLock {
         exclusive: lock.exclusive,
         start: lock.range.start,
         end: lock::last_byte(lock.range),
+        kind: convert::lock_kind_to(lock.kind).into(),
     }
 }

@@ -64,9 +64,6 @@ pub struct Settings {
     pub reserve_bytes: u64,
 }
 
-/// The uid and gid that squashed callers get (`nobody`, exports(5)).
-const NOBODY: u32 = 65_534;
-
 /// The one active name server.
 pub struct NameServer {
     /// Durable metadata.
@@ -99,8 +96,8 @@ impl NameServer {
     /// Reads who asks.
     pub fn caller(&self, caller: &v1::Caller) -> Caller {
         let mut who = dfs_proto::convert::credentials_from(caller);
-        if self.settings.root_squash && who.is_root() {
-            who = Credentials { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
+        if self.settings.root_squash {
+            who = who.squashed();
         }
         Caller {
             sid: SessionId(caller.sid),

@@ -10,7 +10,7 @@ use dfs_core::grant::{self, Mode};
 use dfs_core::lock::{self, Owner, RecordLock};
 use dfs_core::session::{Effect, Event, LostItem};
 use dfs_core::{BootTime, Fence, GrantId, Result, Seq, SessionId, hub, limits};
-use dfs_proto::convert::{ino_from, object_from, range_from};
+use dfs_proto::convert::{ino_from, lock_kind_from, object_from, range_from};
 use dfs_proto::v1;
 
 impl NameServer {
@@ -93,8 +93,9 @@ fn reclaim_lock(
     if !machines.sessions.may_reclaim(sid, item) {
         return Err(item);
     }
-    let owner = Owner { session: sid, owner: claim.owner };
-    let lock = RecordLock { owner, pid: claim.pid, exclusive: claim.exclusive, range };
+    let (owner, kind) = (Owner { session: sid, owner: claim.owner }, lock_kind_from(claim.kind()));
+    let v1::ReclaimLock { pid, exclusive, one_client, .. } = *claim;
+    let lock = RecordLock { owner, kind, pid, exclusive, one_client, range };
     let event = |req| lock::Event::Reclaim { req, ino, lock };
     let (_, mut answer) = machines.request_lock(now, event);
     if matches!(answer.try_recv(), Ok(Ok(()))) { Ok(()) } else { Err(item) }

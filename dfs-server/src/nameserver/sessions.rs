@@ -5,7 +5,6 @@ use super::{Caller, NameServer};
 use crate::metastore::Durability;
 use dfs_core::grant;
 use dfs_core::hub::{self, Key};
-use dfs_core::lock::RecordLock;
 use dfs_core::session::{Effect, Event, LostItem, State};
 use dfs_core::{Code, FsError, GrantId, Ino, Result, Seq, SessionId, limits, negotiate};
 use dfs_proto::convert::{ino_from, time_to};
@@ -88,6 +87,7 @@ impl NameServer {
             leader_epoch: self.leader_epoch.into(),
             reclaim,
             relaxed: self.settings.durability == Durability::Relaxed,
+            root_squash: self.settings.root_squash,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });
@@ -215,16 +215,6 @@ impl NameServer {
             waiters: g.waiters as u32,
         };
         machines.grants.grants().map(info).collect()
-    }
-
-    /// Record locks as operators see them.
-    pub fn lock_list(&self) -> Vec<v1::LockInfo> {
-        let machines = self.lock();
-        let info = |(ino, l): (Ino, RecordLock)| v1::LockInfo {
-            ino: ino.0,
-            lock: Some(super::locks::held_to(&l)),
-        };
-        machines.locks.locks().map(info).collect()
     }
 }
 

@@ -11,7 +11,9 @@ use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
 use dfs_core::{Fence, Result, SessionId, limits};
 use dfs_proto::call::Request as _;
-use dfs_proto::convert::{attr_to, extent_to, extents_from, ino_from, range_from, set_attr_from};
+use dfs_proto::convert::{
+    attr_to, extent_to, extents_from, ino_from, lock_kind_from, range_from, set_attr_from,
+};
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::*;
 use std::time::Duration;
@@ -43,15 +45,17 @@ fn commit_rep(applied: &Applied) -> CommitRep {
     CommitRep { fail: None, mark, attr }
 }
 
+/// A lock that programs of other clients may share.
 fn record_lock(
-    sid: SessionId,
+    session: SessionId,
     owner: u64,
-    pid: u32,
-    excl: bool,
+    kind: LockKind,
+    exclusive: bool,
     span: (u64, u64),
 ) -> Result<RecordLock> {
-    let owner = Owner { session: sid, owner };
-    Ok(RecordLock { owner, pid, exclusive: excl, range: range_of(span.0, span.1)? })
+    let (owner, kind) = (Owner { session, owner }, lock_kind_from(kind));
+    let range = range_of(span.0, span.1)?;
+    Ok(RecordLock { owner, kind, pid: 0, exclusive, one_client: false, range })
 }
 
 impl Services {
@@ -134,7 +138,8 @@ impl Services {
     async fn lock_file(&self, req: LockReq) -> Result<LockRep> {
         let caller = self.caller(&req);
         let span = (req.start, req.end);
-        let lock = record_lock(caller.sid, req.owner, req.pid, req.exclusive, span)?;
+        let lock = record_lock(caller.sid, req.owner, req.kind(), req.exclusive, span)?;
+        let lock = RecordLock { pid: req.pid, one_client: req.one_client, ..lock };
         let ino = ino_from(req.ino);
         self.server.lock_range(&caller, locks::Wish { ino, lock, wait: req.wait }).await?;
         let (attr, promised) = self.server.attributes(&caller, ino)?;
@@ -222,8 +227,8 @@ impl Coherence for Services {
         self.answer("unlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let span = (req.start, req.end);
-            let range = record_lock(caller.sid, req.owner, 0, false, span)?.range;
-            self.server.unlock_range(&caller, ino, req.owner, range).await?;
+            let lock = record_lock(caller.sid, req.owner, req.kind(), false, span)?;
+            self.server.unlock_range(&caller, ino, (lock.owner, lock.kind), lock.range).await?;
             Ok(UnlockRep::default())
         })
         .await
@@ -234,7 +239,8 @@ impl Coherence for Services {
         self.answer("testlock", req.identity(), async {
             let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let span = (req.start, req.end);
-            let lock = record_lock(caller.sid, req.owner, 0, req.exclusive, span)?;
+            let lock = record_lock(caller.sid, req.owner, req.kind(), req.exclusive, span)?;
+            let lock = RecordLock { one_client: req.one_client, ..lock };
             let held = self.server.test_lock(&caller, ino, &lock)?;
             Ok(TestLockRep { fail: None, held: held.as_ref().map(held_to) })
         })

@@ -298,6 +298,7 @@ impl Meta for Services {
                 Ok(XattrMode::Unspecified) => op::XattrMode::Any,
                 Ok(XattrMode::Create) => op::XattrMode::Create,
                 Ok(XattrMode::Replace) => op::XattrMode::Replace,
+                Ok(XattrMode::Never) => op::XattrMode::Never,
                 Err(_) => return Err(FsError::new(Code::Invalid, "unknown xattr mode")),
             };
             let set = op::SetXattr {

@@ -3,9 +3,8 @@
 use super::MIB;
 use dfs_tests::mount::Mount;
 use dfs_tests::server::Server;
-use dfs_tests::{fusectl, sys, tree, wait, world};
+use dfs_tests::{sys, tree, wait, world};
 use nix::libc;
-use nix::mount::{MsFlags, mount};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -17,20 +16,10 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Bytes of each file of the tests with a full cache disk.
 const EACH: usize = 3_000_000;
 
-/// A small disk of its own: a tmpfs cleared with the test.
-fn small_disk(w: &world::World, name: &str, mib: u64) -> PathBuf {
-    let path = w.folder(name).canonicalize().unwrap();
-    w.left().mount(&path);
-    let size = format!("size={mib}m");
-    mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
-    assert!(fusectl::mounted(&path).is_some());
-    path
-}
-
 /// A server, a small disk, a mount with its cache on it and another with plenty of room.
 fn beside_a_small_cache_disk(w: &world::World) -> (Server, PathBuf, Mount, Mount) {
     let server = w.server();
-    let disk = small_disk(w, "cache-disk", 96);
+    let disk = w.small_disk("cache-disk", 96);
     let a = w.mount_builder(&server, "a").cache(&disk.join("c")).option("cache_size=64m").start();
     let b = w.mount(&server, "b");
     (server, disk, a, b)
@@ -134,7 +123,7 @@ fn cache_disk_without_any_room_serves_reads_and_refuses_writes_honestly() {
 #[test]
 fn server_disk_that_is_full_refuses_writers_and_serves_readers() {
     world::run(LIMIT, |w| {
-        let disk = small_disk(w, "server-disk", 64);
+        let disk = w.small_disk("server-disk", 64);
         let server = w.server_builder().data(&disk.join("data")).start();
         let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
         std::fs::write(a.at("old"), tree::version_bytes(1, 2_000_000)).unwrap();
@@ -167,7 +156,7 @@ fn server_disk_that_is_full_refuses_writers_and_serves_readers() {
 #[test]
 fn server_disk_without_any_room_refuses_changes_and_loses_none() {
     world::run(LIMIT, |w| {
-        let disk = small_disk(w, "server-disk", 64);
+        let disk = w.small_disk("server-disk", 64);
         let server = w.server_builder().data(&disk.join("data")).start();
         let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
         let mut there: BTreeSet<String> = (0..300).map(|n| format!("d{n}")).collect();

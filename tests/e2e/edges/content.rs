@@ -2,9 +2,10 @@
 
 use super::{Answers, Differs, Group};
 use dfs_tests::mapping::{Mapping, Sharing};
+use dfs_tests::person::Person;
 use dfs_tests::{shell, sys, unwrapped};
 use nix::libc;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
@@ -65,6 +66,14 @@ fn access(folder: &Path, answers: &mut Answers) {
     {
         let file = sys::open(&path, libc::O_RDWR | flags);
         answers.call(format!("write with {flags:#o}"), file.and_then(|f| f.write_at(b"abc", 0)));
+    }
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let other = Person::new(1000, 1000, &[]);
+    let at = File::open(folder).unwrap();
+    for (what, flags) in [("read", OFlags::RDONLY), ("O_NOATIME", OFlags::NOATIME)] {
+        let open = || rustix::fs::openat(&at, "f", flags, Mode::empty());
+        answers.done(format!("{what} by the owner"), open());
+        answers.done(format!("{what} by another"), other.does(open));
     }
     answers.done("O_TRUNC of a reader", sys::open(&path, libc::O_TRUNC));
     answers.note("size after it", std::fs::metadata(&path).unwrap().len());

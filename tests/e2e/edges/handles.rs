@@ -1,12 +1,13 @@
 //! Handles that outlive names, totals, numbers that stay.
 
 use super::{Answers, Differs, Group};
-use dfs_tests::{sys, unwrapped};
+use dfs_tests::{sys, unwrapped, wait};
 use nix::libc;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 pub const GROUPS: &[(&str, Group)] =
     &[("handles", handles), ("unnamed", unnamed), ("totals", totals), ("listing", listing)];
@@ -31,12 +32,20 @@ fn handles(folder: &Path, answers: &mut Answers) {
     answers.call("after a rename", read(&handle));
     let directory = unwrapped::open_by_handle(&on, &inner, libc::O_RDONLY);
     answers.done("a directory", directory);
+    let open = File::open(folder.join("d/g")).unwrap();
     std::fs::remove_file(folder.join("d/g")).unwrap();
-    answers.call("after an unlink", read(&handle));
+    answers.call("after an unlink, still open", read(&handle));
+    drop(open);
+    // The kernel tells the daemon of the last close and does not wait for it.
+    let gone = wait::until(Duration::from_secs(10), "the file to go", || read(&handle).err());
+    answers.call("after an unlink", Err::<(), _>(gone));
 }
 
 fn unnamed(folder: &Path, answers: &mut Answers) {
     answers.done("O_TMPFILE", sys::open(folder, libc::O_RDWR | libc::O_TMPFILE));
+    // Libraries make one otherwise then.
+    let temporary = tempfile::tempfile_in(folder);
+    answers.done("temporary file", temporary.and_then(|mut file| file.write_all(b"temporary")));
     let path = folder.join("f");
     let mut file = File::create_new(&path).unwrap();
     file.write_all(b"before").unwrap();
@@ -69,9 +78,10 @@ fn totals(folder: &Path, answers: &mut Answers) {
 
 /// Removing while listing, as `rm -r` does, leaves nothing out.
 fn listing(folder: &Path, answers: &mut Answers) {
-    const NAMES: usize = 1_500;
+    // More than one page of the server; each costs a call that waits for a disk, twice.
+    const NAMES: usize = 1_100;
     for number in 0..NAMES {
-        File::create_new(folder.join(format!("name{number}"))).unwrap();
+        std::os::unix::fs::symlink("target", folder.join(format!("name{number}"))).unwrap();
     }
     let mut removed = 0;
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -37,7 +37,7 @@ pub fn lock(file: &File, kind: i32, start: i64, len: i64) -> std::io::Result<()>
 }
 
 /// How one byte is locked by others: the kind, and the range of an exclusive lock.
-fn held(probe: &File, byte: i64) -> (i32, i64, i64) {
+pub fn held(probe: &File, byte: i64) -> (i32, i64, i64) {
     let mut found = range(libc::F_WRLCK, byte, 1);
     fcntl(probe, FcntlArg::F_OFD_GETLK(&mut found)).expect("the byte can be looked at");
     match i32::from(found.l_type) {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 const MODES: &[u32] = &[
     0, 0o111, 0o400, 0o444, 0o600, 0o644, 0o640, 0o664, 0o666, 0o700, 0o750, 0o755, 0o770, 0o775,
     0o777, 0o1777, 0o1770, 0o2755, 0o2775, 0o2745, 0o4755, 0o6775, 0o6745, 0o3777, 0o007, 0o070,
+    0o2767, 0o6767, 0o3775,
 ];
 /// Places of the trees.
 const DIRS: &[&str] = &["", "d", "e", "d/s"];
@@ -106,8 +107,12 @@ pub fn draw(random: &mut StdRng) -> Step {
 }
 
 fn person(random: &mut StdRng) -> Person {
+    let capabilities = match random.random_range(0..5) {
+        0 => Some(random.random::<u64>() & random.random::<u64>()),
+        _ => None,
+    };
     if random.random_range(0..6) == 0 {
-        return Person::new(0, 0, &[]);
+        return Person { capabilities, ..Person::new(0, 0, &[]) };
     }
     let mut groups: Vec<u32> = GIDS.filter(|_| random.random_range(0..3) == 0).collect();
     // The group that counts may stand behind more than the 16 that NFS knows.
@@ -116,7 +121,7 @@ fn person(random: &mut StdRng) -> Person {
     }
     let umask = pick(random, &[0, 0o022, 0o077, 0o027]);
     let (uid, gid) = (random.random_range(UIDS), random.random_range(GIDS));
-    Person { uid, gid, groups, umask }
+    Person { uid, gid, groups, umask, capabilities }
 }
 
 fn path(random: &mut StdRng) -> PathBuf {
@@ -195,6 +200,13 @@ impl Step {
             }
         }
         Ok("done".to_owned())
+    }
+}
+
+impl Step {
+    /// Whether an extended attribute that is no list is set or removed.
+    pub fn changes_xattr(&self) -> bool {
+        matches!(self.call, Call::SetXattr(_) | Call::DropXattr(_))
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Store {
     pub(super) releases: usize,
     /// Releases are not answered yet.
     pub(super) slow_releases: bool,
+    /// Commits are carried out, and not answered yet.
+    pub(super) slow_commits: bool,
 }
 
 /// Shared by the services and the test.
@@ -271,7 +273,11 @@ impl Coherence for Fake {
         })
     }
     async fn commit(&self, r: Request<CommitReq>) -> Answer<CommitRep> {
-        self.answer(|s| s.commit(r.get_ref()))
+        let answer = self.answer(|s| s.commit(r.get_ref()));
+        while self.lock().slow_commits {
+            tokio::task::yield_now().await;
+        }
+        answer
     }
     async fn clone(&self, r: Request<CloneReq>) -> Answer<CommitRep> {
         self.answer(|s| s.clone_range(r.get_ref()))

@@ -8,13 +8,14 @@ use crate::cache::{Cache, Owner};
 use crate::client::ContentHooks;
 use crate::config::Reads;
 use crate::session::Events;
-use crate::vfs::{Fallocate, Seek};
+use crate::vfs::{Fallocate, Seek, Vfs, XattrMode};
 use dfs_core::attr::{SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, Fence, Ino};
 use dfs_proto::v1;
 use rig::{Rig, flags, root, run};
 use std::path::Path;
+use std::sync::Arc;
 
 #[test]
 fn create_write_close_costs_one_commit() {
@@ -162,6 +163,30 @@ fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
     });
 }
 
+/// The answer to a record lock names the version of our own commit before the commit's answer does:
+/// that is nobody else's work, and nothing goes to the recovery area.
+#[test]
+fn regression_record_lock_that_overtakes_the_answer_to_a_commit_loses_nothing() {
+    run(async {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        rig.fake.lock().slow_commits = true;
+        let lock = async {
+            rig.until("it is committed", |rig| !rig.fake.lock().commits.is_empty()).await;
+            let attr = rig.fake.lock().attr(7);
+            ContentHooks::advance(&*rig.content, &attr).await;
+            rig.fake.lock().slow_commits = false;
+        };
+        let (flushed, ()) = tokio::join!(rig.content.flush(fh), lock);
+        flushed.unwrap();
+        rig.content.write(fh, 3, b", two", false).await.unwrap();
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(7), b"one, two");
+        assert_eq!(rig.content.conflict_of(Ino(7)), None);
+    });
+}
+
 #[test]
 fn fenced_bytes_go_to_the_recovery_area_and_fail_their_handle() {
     run(async {
@@ -304,6 +329,22 @@ fn staged_attributes_ride_on_the_commit() {
         assert_eq!(rig.calls(), 1);
         rig.content.release(fh).unwrap();
         assert!(!ContentHooks::stage_attrs(&*rig.content, Ino(7), &set), "nobody would commit it");
+    });
+}
+
+#[test]
+fn regression_capability_given_to_unsaved_writes_stays() {
+    run(async {
+        let rig = Rig::new().await;
+        let vfs = Vfs::over(Arc::clone(&rig.client), Arc::clone(&rig.content)).await.unwrap();
+        for (ino, name, commits) in [(7, &b"user.x"[..], 0), (8, b"security.capability", 1)] {
+            let fh = rig.create(ino).await;
+            rig.content.write(fh, 0, b"program", false).await.unwrap();
+            // This server keeps no attributes; what was written before must be there already.
+            let set = vfs.setxattr(&root(), Ino(ino), name, b"value", XattrMode::Any).await;
+            assert!(set.is_err());
+            assert_eq!(rig.fake.lock().commits.len(), commits);
+        }
     });
 }
 

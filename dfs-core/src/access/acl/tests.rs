@@ -77,7 +77,7 @@ fn manual() -> impl Strategy<Value = Manual> {
 
 fn somebody() -> impl Strategy<Value = Credentials> {
     (9..15u32, 9..15u32, prop::collection::vec(9..15u32, 0..4))
-        .prop_map(|(uid, gid, groups)| Credentials { uid, gid, groups })
+        .prop_map(|(uid, gid, groups)| Credentials::new(uid, gid, groups))
 }
 
 fn inode(mode: u32) -> Attr {

@@ -1,6 +1,6 @@
 //! The rules of record locks written down once more, byte by byte.
 
-use crate::lock::{Denial, Effect, Owner, RecordLock};
+use crate::lock::{Denial, Effect, Kind, Owner, RecordLock};
 use crate::{Ino, RequestId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +24,14 @@ pub struct Oracle {
     pub taking: BTreeSet<(SessionId, Ino)>,
 }
 
-fn conflict(a: &Wish, b: &Wish) -> bool {
-    a.ino == b.ino && a.lock.conflicts(&b.lock)
+/// The kind of all locks of an owner, so that owners of every kind meet.
+pub fn kind_of(owner: Owner) -> Kind {
+    match (owner.session.0, owner.owner) {
+        (1, 1) | (3, 1) => Kind::Process,
+        (1, _) | (3, _) => Kind::Flock,
+        (2, 1) => Kind::OpenFile,
+        _ => Kind::Any,
+    }
 }
 
 impl Oracle {
@@ -59,7 +65,9 @@ impl Oracle {
         bytes
             .flatten()
             .filter(|(owner, exclusive)| {
-                **owner != wish.lock.owner && (**exclusive || wish.lock.exclusive)
+                **owner != wish.lock.owner
+                    && kind_of(**owner).meets(wish.lock.kind)
+                    && (**exclusive || wish.lock.exclusive)
             })
             .map(|(owner, _)| *owner)
             .collect()
@@ -71,21 +79,16 @@ impl Oracle {
         self.holders_against(wish).into_iter().filter(lasts).collect()
     }
 
-    fn earlier<'a>(&'a self, wish: &'a Wish) -> impl Iterator<Item = &'a Wish> {
-        self.wishes.iter().take_while(|w| w.req != wish.req).filter(|w| conflict(w, wish))
-    }
-
-    /// Who waits for whom: the closure of all direct waits.
-    fn reaches(&self, from: Owner, to: Owner, in_line: bool) -> bool {
+    /// Who waits for whom: the closure of all direct waits. `strictly`: of processes only.
+    fn reaches(&self, from: Owner, to: Owner, strictly: bool) -> bool {
         let mut reached = BTreeSet::from([from]);
         loop {
             let before = reached.len();
-            for wish in &self.wishes {
-                if reached.contains(&wish.lock.owner) {
-                    reached.extend(self.lasting(wish));
-                    if in_line {
-                        reached.extend(self.earlier(wish).map(|w| w.lock.owner));
-                    }
+            for wish in self.wishes.iter().filter(|w| w.lock.kind != Kind::Flock) {
+                let counts = !strictly || wish.lock.kind.deadlocks();
+                if counts && reached.contains(&wish.lock.owner) {
+                    let holders = self.lasting(wish).into_iter();
+                    reached.extend(holders.filter(|holder| kind_of(*holder).deadlocks()));
                 }
             }
             if reached.len() == before {
@@ -94,9 +97,17 @@ impl Oracle {
         }
     }
 
+    /// What flock(2) says of a mode that cannot be changed at once.
+    pub fn arrived(&mut self, wish: Wish) {
+        self.wishes.push(wish);
+        let refused = self.lapsed.contains(&wish.lock.owner.session);
+        if wish.lock.kind == Kind::Flock && !refused && self.blocked_by_live(&wish) {
+            self.set(wish.ino, wish.lock.owner, 0, BYTES, None);
+        }
+    }
+
     fn blocked_by_live(&self, wish: &Wish) -> bool {
         !self.lasting(wish).is_empty()
-            || self.earlier(wish).any(|w| !self.reaches(w.lock.owner, wish.lock.owner, true))
     }
 
     fn blocked(&self, wish: &Wish) -> bool {
@@ -107,7 +118,15 @@ impl Oracle {
 
     fn deadlock(&self, wish: &Wish) -> bool {
         let me = wish.lock.owner;
-        self.lasting(wish).into_iter().any(|holder| self.reaches(holder, me, false))
+        let reaches = |holder| self.reaches(holder, me, false);
+        wish.lock.kind.deadlocks() && self.lasting(wish).into_iter().any(reaches)
+    }
+
+    /// A circle that somebody should have been told of, whoever came last.
+    fn circle(&self, wish: &Wish) -> bool {
+        let holders = self.lasting(wish).into_iter().filter(|holder| kind_of(*holder).deadlocks());
+        let mut reach = holders.map(|holder| self.reaches(holder, wish.lock.owner, true));
+        wish.lock.kind.deadlocks() && reach.any(|reached| reached)
     }
 
     fn find(&self, req: RequestId) -> Wish {
@@ -148,10 +167,13 @@ impl Oracle {
         for wish in &self.wishes {
             assert!(self.blocked(wish), "{wish:?} waits for nothing: {self:?}");
             assert!(wish.wait || !self.blocked_by_live(wish), "{wish:?} should be refused");
-            assert!(!self.deadlock(wish), "{wish:?} waits for ever: {self:?}");
+            assert!(!self.circle(wish), "{wish:?} waits for ever: {self:?}");
         }
-        for holders in self.held.values().filter(|h| h.len() > 1) {
-            assert!(holders.values().all(|exclusive| !exclusive), "not alone: {holders:?}");
+        for holders in self.held.values() {
+            for (one, _) in holders.iter().filter(|(_, exclusive)| **exclusive) {
+                let met = holders.keys().filter(|o| kind_of(**o).meets(kind_of(*one)));
+                assert_eq!(met.count(), 1, "not alone: {holders:?}");
+            }
         }
     }
 }

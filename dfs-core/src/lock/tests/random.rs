@@ -1,6 +1,6 @@
 //! Random schedules of the lock table, followed by the oracle.
 
-use super::oracle::{BYTES, Oracle, Wish};
+use super::oracle::{BYTES, Oracle, Wish, kind_of};
 use crate::lock::{Event, LockTable, Owner, RecordLock};
 use crate::range::Range;
 use crate::{BootTime, Ino, RequestId, SessionId};
@@ -48,16 +48,20 @@ impl Pair {
     }
 
     fn lock(&mut self, owner: Owner, ino: Ino, exclusive: bool, range: Range, wait: bool) {
-        let lock = RecordLock { owner, pid: 0, exclusive, range };
+        let kind = kind_of(owner);
+        let lock = RecordLock { owner, kind, pid: 0, exclusive, one_client: false, range };
         let req = self.request();
-        self.oracle.wishes.push(Wish { req, ino, lock, wait });
+        self.oracle.arrived(Wish { req, ino, lock, wait });
         self.step(Event::Lock { req, ino, lock, wait });
     }
 
     fn unlock(&mut self, owner: Owner, ino: Ino, range: Range) {
         self.oracle.set(ino, owner, range.start, range.end, None);
-        let event = Event::Unlock { req: self.request(), ino, owner, range };
-        let lock = RecordLock { owner, pid: 0, exclusive: false, range: Range::new(0, 0) };
+        let kind = kind_of(owner);
+        let event = Event::Unlock { req: self.request(), ino, owner, kind, range };
+        let nothing = Range::new(0, 0);
+        let lock =
+            RecordLock { owner, kind, pid: 0, exclusive: false, one_client: false, range: nothing };
         // The oracle has done it; what is left of the answer is a request that wants nothing.
         let wish = Wish { req: RequestId(self.next), ino: Ino(0), lock, wait: false };
         self.oracle.wishes.push(wish);
@@ -113,7 +117,7 @@ impl Pair {
         }
     }
 
-    /// Everybody who does not wait lets go, until nobody waits.
+    /// Everybody who does not wait lets go, and who may wait in a circle gives up, until nobody waits.
     fn finish(&mut self) {
         while !self.oracle.taking.is_empty() {
             self.durable(0);
@@ -122,7 +126,11 @@ impl Pair {
             self.oracle.lapsed.remove(&SessionId(session));
             self.step(Event::Back { session: SessionId(session) });
         }
-        for _ in 0..20 {
+        for round in 0..40 {
+            let circling = self.oracle.wishes.iter().filter(|w| !w.lock.kind.deadlocks());
+            if let Some(req) = circling.map(|w| w.req).next().filter(|_| round > 20) {
+                self.step(Event::Cancel { req });
+            }
             for owner in owners().filter(|o| self.free(*o)).collect::<Vec<_>>() {
                 self.unlock(owner, Ino(1), Range::ALL);
                 self.unlock(owner, Ino(2), Range::ALL);

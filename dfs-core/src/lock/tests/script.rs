@@ -1,9 +1,11 @@
 //! Runs the scripts of `testdata/lock`. `REWRITE=1` writes the results into them.
 //!
 //! An owner is `A.1` (session `A`, owner 1), a range `0-9` or `0-inf` with both bytes included,
-//! `s` a read lock, `x` a write lock. `lock` and `unlock` begin with the number of the request.
+//! `s` a read lock, `c` one that only its session may share, `x` a write lock. `lock` and `unlock`
+//! begin with the number of the request.
+//! Locks are those of processes unless `openfile`, `flock` or `any` stands in the line.
 
-use crate::lock::{Config, Effect, Event, LockTable, Owner, RecordLock, last_byte, range_of};
+use crate::lock::{Config, Effect, Event, Kind, LockTable, Owner, RecordLock, last_byte, range_of};
 use crate::range::Range;
 use crate::{BootTime, Code, Ino, RequestId, SessionId};
 
@@ -29,20 +31,40 @@ fn range(word: &str) -> Range {
     range_of(number(first), last).expect("a range with bytes")
 }
 
+fn kind(words: &[&str]) -> Kind {
+    let named = |word: &&str| match *word {
+        "openfile" => Some(Kind::OpenFile),
+        "flock" => Some(Kind::Flock),
+        "any" => Some(Kind::Any),
+        _ => None,
+    };
+    words.iter().find_map(named).unwrap_or(Kind::Process)
+}
+
 /// Of `A.1 5 x 0-9`: inode 5 and the lock.
 fn lock(words: &[&str]) -> (Ino, RecordLock) {
     let owner = owner(words[0]);
     let pid = owner.owner as u32;
-    let lock = RecordLock { owner, pid, exclusive: words[2] == "x", range: range(words[3]) };
+    let (kind, range) = (kind(words), range(words[3]));
+    let (exclusive, one_client) = (words[2] == "x", words[2] == "c");
+    let lock = RecordLock { owner, kind, pid, exclusive, one_client, range };
     (Ino(number(words[1])), lock)
 }
 
 fn show_lock(ino: Ino, lock: &RecordLock) -> String {
     let Owner { session, owner } = lock.owner;
-    let mode = if lock.exclusive { 'x' } else { 's' };
+    let mode = match (lock.exclusive, lock.one_client) {
+        (true, _) => 'x',
+        (false, true) => 'c',
+        (false, false) => 's',
+    };
     let end = last_byte(lock.range);
     let end = if end == i64::MAX as u64 { "inf".into() } else { end.to_string() };
-    format!("{}.{owner} {ino} {mode} {}-{end}\n", letter(session), lock.range.start)
+    let kind = match lock.kind {
+        Kind::Process => String::new(),
+        kind => format!(" {}", kind.name()),
+    };
+    format!("{}.{owner} {ino} {mode} {}-{end}{kind}\n", letter(session), lock.range.start)
 }
 
 fn show(effect: &Effect) -> String {
@@ -63,7 +85,8 @@ fn event(words: &[&str]) -> Event {
         }
         "unlock" => {
             let (req, ino) = (req(), Ino(number(words[3])));
-            Event::Unlock { req, ino, owner: owner(words[2]), range: range(words[4]) }
+            let (owner, kind, range) = (owner(words[2]), kind(words), range(words[4]));
+            Event::Unlock { req, ino, owner, kind, range }
         }
         "reclaim" => {
             let (ino, lock) = lock(&words[2..]);
@@ -122,8 +145,18 @@ fn lock_waiters_are_served_in_order() {
 }
 
 #[test]
+fn lock_of_one_client_is_shared_there_only() {
+    run("one_client");
+}
+
+#[test]
 fn lock_cycle_of_owners_is_refused() {
     run("deadlock");
+}
+
+#[test]
+fn lock_kinds_meet_as_on_a_local_disk() {
+    run("kinds");
 }
 
 #[test]

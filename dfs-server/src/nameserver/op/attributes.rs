@@ -4,7 +4,7 @@
 use super::{Context, Txn, rules, xattr};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
-use dfs_core::access::{ACL_ACCESS, Credentials, WRITE};
+use dfs_core::access::{ACL_ACCESS, Credentials, Privilege, WRITE};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, S_IXGRP, SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::xattr::CAPABILITY;
@@ -22,17 +22,18 @@ pub(super) fn permit(
     opened: bool,
 ) -> Result<()> {
     let demand_write = || resolve::demand(cx, view, attr, WRITE);
-    let owner = cx.who.is_root() || cx.who.uid == attr.uid;
+    let (own, owner) = (cx.who.uid == attr.uid, cx.who.owns(attr));
+    let chowns = cx.who.may_to(Privilege::Chown, attr);
     let refuse = |what: &str| {
         let text = format!("user {} may not {what} of inode {}", cx.who.uid, attr.ino);
         Err(FsError::new(Code::NotPermitted, text))
     };
-    let stays = |uid: u32| owner && uid == attr.uid;
-    if !cx.who.is_root() && !set.uid.is_none_or(stays) {
+    let stays = |uid: u32| own && uid == attr.uid;
+    if !chowns && !set.uid.is_none_or(stays) {
         return refuse("change the owner");
     }
-    let joins = |gid: u32| owner && (gid == attr.gid || cx.who.in_group(gid));
-    if !cx.who.is_root() && !set.gid.is_none_or(joins) {
+    let joins = |gid: u32| own && (gid == attr.gid || cx.who.in_group(gid));
+    if !chowns && !set.gid.is_none_or(joins) {
         return refuse("change the group");
     }
     if set.mode.is_some() {
@@ -55,7 +56,12 @@ pub(super) fn permit(
     if sets_chosen_time(set) {
         return refuse("set the times");
     }
-    let writes = set.size.is_some() || set.drop_suid;
+    let chowned = set.uid.is_some() || set.gid.is_some();
+    if chowned && has_to_drop(cx.who, attr) {
+        // The right to give files away is none to take bits from them (Linux `setattr_prepare`).
+        return refuse("take the set-id bits");
+    }
+    let writes = set.size.is_some() || (set.drop_suid && !chowned);
     let touches = set.atime.is_some() || set.mtime.is_some();
     if (writes || touches) && !opened { demand_write() } else { Ok(()) }
 }
@@ -103,7 +109,7 @@ fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     attr.gid = set.gid.unwrap_or(attr.gid);
     if let Some(mode) = set.mode {
         attr.mode = mode & MODE_MASK;
-        if !who.is_root() && !who.in_group(attr.gid) {
+        if !who.keeps_set_gid(attr) {
             attr.mode &= !S_ISGID;
         }
     }
@@ -115,6 +121,13 @@ fn apply(who: &Credentials, attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     attr.mtime = set.mtime.map_or(attr.mtime, at);
 }
 
+/// Whether set-id bits fall if `who` gives the inode away.
+fn has_to_drop(who: &Credentials, attr: &Attr) -> bool {
+    let mut after = attr.clone();
+    drop_suid(who, &mut after);
+    after.mode != attr.mode
+}
+
 /// Drops set-user-id and set-group-id (Linux `setattr_should_drop_suidgid`): directories keep them,
 /// and set-group-id without group-execute stays for a caller in the group.
 fn drop_suid(who: &Credentials, attr: &mut Attr) {
@@ -122,8 +135,7 @@ fn drop_suid(who: &Credentials, attr: &mut Attr) {
         return;
     }
     attr.mode &= !S_ISUID;
-    let in_group = who.is_root() || who.in_group(attr.gid);
-    if attr.mode & S_IXGRP != 0 || !in_group {
+    if attr.mode & S_IXGRP != 0 || !who.keeps_set_gid(attr) {
         attr.mode &= !S_ISGID;
     }
 }

@@ -6,7 +6,7 @@ use super::intents::Intents;
 use super::{Context, Op, Outcome, Txn, Verdict, attributes};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
-use dfs_core::access::{READ, WRITE};
+use dfs_core::access::{Privilege, READ, WRITE};
 use dfs_core::attr::SetAttr;
 use dfs_core::extent::{self, Extent, Source};
 use dfs_core::hub::{Hold, IntentKey};
@@ -101,7 +101,7 @@ impl Op for CloneRange {
         let content = self.content(&txn.view(), &src, &dst)?;
         content.install(txn, &mut dst)?;
         dst.attr.mtime = txn.now;
-        let set = SetAttr { drop_suid: !cx.who.is_root(), ..SetAttr::default() };
+        let set = SetAttr { drop_suid: !cx.who.may(Privilege::SetId), ..SetAttr::default() };
         attributes::change(cx, txn, &mut dst, &set, true)?;
         let object = txn.put_changed(dst);
         Ok(Outcome { object: Some(object), ..Outcome::default() })

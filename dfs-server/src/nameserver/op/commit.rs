@@ -107,7 +107,7 @@ fn written_at(cx: &Context<'_>, attr: &Attr, given: Option<SetTime>, now: Timest
     let Some(SetTime::To(time)) = given else {
         return now;
     };
-    if cx.who.is_root() || cx.who.uid == attr.uid {
+    if cx.who.owns(attr) {
         return time;
     }
     let shifted = |by: i64| Timestamp { seconds: now.seconds.saturating_add(by), ..now };

@@ -4,6 +4,7 @@ use super::intents::Intents;
 use super::node::NewNode;
 use super::{Context, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
+use dfs_core::access::Privilege;
 use dfs_core::attr::{Kind, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
@@ -19,8 +20,8 @@ pub struct Mknod {
     /// Permissions.
     pub mode: NewMode,
     /// What to make. A directory fails with `NotPermitted`, a symbolic link with `Invalid`, a
-    /// device other than a whiteout (character device 0:0) with `NotPermitted` unless the superuser
-    /// asks (Linux `vfs_mknod`).
+    /// device other than a whiteout (character device 0:0) with `NotPermitted` unless who asks
+    /// is privileged (Linux `vfs_mknod`).
     pub kind: Kind,
     /// Device number of a device, else ignored.
     pub rdev: u32,
@@ -54,7 +55,7 @@ impl Op for Mknod {
             _ => {}
         }
         rules::new_name(cx, view, self.dir, &self.name)?;
-        if self.is_device() && !self.is_whiteout() && !cx.who.is_root() {
+        if self.is_device() && !self.is_whiteout() && !cx.who.may(Privilege::MakeDevice) {
             let text = format!("user {} makes no device {}", cx.who.uid, self.name);
             return Err(FsError::new(Code::NotPermitted, text));
         }

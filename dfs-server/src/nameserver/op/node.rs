@@ -139,7 +139,7 @@ fn inherit(attr: &mut Attr, parent: &Attr, who: &Credentials, mode: u32) {
     attr.gid = parent.gid;
     if attr.kind == Kind::Directory {
         attr.mode |= S_ISGID;
-    } else if mode & S_IXGRP != 0 && !who.is_root() && !who.in_group(parent.gid) {
+    } else if mode & S_IXGRP != 0 && !who.keeps_set_gid(parent) {
         // Else anyone could make programs that run as the directory's group.
         attr.mode &= !S_ISGID;
     }

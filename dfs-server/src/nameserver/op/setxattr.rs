@@ -17,6 +17,8 @@ pub enum XattrMode {
     Create,
     /// Fail with `NoData` if it does not (`XATTR_REPLACE`).
     Replace,
+    /// Fail in any case, with one or the other (both flags).
+    Never,
 }
 
 /// See the module.
@@ -39,8 +41,8 @@ impl SetXattr {
         let all = view.xattrs(self.ino)?;
         let exists = all.iter().any(|(name, _)| *name == self.name);
         let wrong = match self.mode {
-            XattrMode::Create if exists => Some(Code::Exists),
-            XattrMode::Replace if !exists => Some(Code::NoData),
+            XattrMode::Create | XattrMode::Never if exists => Some(Code::Exists),
+            XattrMode::Replace | XattrMode::Never if !exists => Some(Code::NoData),
             _ => None,
         };
         if let Some(code) = wrong {

@@ -3,9 +3,9 @@
 use super::{Context, Txn};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
-use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, WRITE};
+use dfs_core::access::{ACL_ACCESS, ACL_DEFAULT, Acl, Privilege, WRITE};
 use dfs_core::attr::{Attr, Kind, S_ISGID, S_ISVTX};
-use dfs_core::xattr::{Namespace, namespace};
+use dfs_core::xattr::{CAPABILITY, Namespace, namespace};
 use dfs_core::{Code, FsError, Result};
 
 /// Whether the caller may set or remove the attribute. Fails as xattr(7) says: `NotPermitted`,
@@ -16,7 +16,7 @@ pub(super) fn permit_write(
     attr: &Attr,
     name: &[u8],
 ) -> Result<()> {
-    let owner = cx.who.is_root() || cx.who.uid == attr.uid;
+    let owner = cx.who.owns(attr);
     let refuse = |code: Code| {
         let text = format!("user {} on {} of {}", cx.who.uid, name.escape_ascii(), attr.ino);
         Err(FsError::new(code, text))
@@ -29,7 +29,13 @@ pub(super) fn permit_write(
             Kind::Directory => resolve::demand(cx, view, attr, WRITE),
             _ => refuse(Code::NotPermitted),
         },
-        Namespace::Trusted | Namespace::Security if cx.who.is_root() => Ok(()),
+        Namespace::Security if name == CAPABILITY => {
+            match cx.who.may_to(Privilege::SetCapability, attr) {
+                true => Ok(()),
+                false => refuse(Code::NotPermitted),
+            }
+        }
+        Namespace::Trusted | Namespace::Security if cx.who.may(Privilege::Admin) => Ok(()),
         Namespace::Trusted | Namespace::Security => refuse(Code::NotPermitted),
         Namespace::Acl if attr.kind == Kind::Symlink => refuse(Code::NotSupported),
         Namespace::Acl if name == ACL_DEFAULT && attr.kind != Kind::Directory => {
@@ -74,7 +80,7 @@ pub(super) fn set(
     }
     let acl = Acl::decode(value)?;
     attr.mode = attr.mode & !0o777 | acl.mode();
-    if !cx.who.is_root() && !cx.who.in_group(attr.gid) {
+    if !cx.who.keeps_set_gid(attr) {
         attr.mode &= !S_ISGID;
     }
     put(txn, attr, name, (!acl.is_mode()).then(|| acl.encode()))

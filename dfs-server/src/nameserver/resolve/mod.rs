@@ -70,8 +70,8 @@ fn list_named(view: &dyn Read, attr: &Attr, name: &[u8]) -> Result<Option<Acl>> 
 
 /// Whether the caller has all of `mask` on the inode, whose list decides where it has one.
 pub fn permits(cx: &Context<'_>, view: &dyn Read, attr: &Attr, mask: u32) -> Result<bool> {
-    // The list says nothing of the superuser and the owner.
-    let listed = !cx.who.is_root() && cx.who.uid != attr.uid;
+    // The list says nothing of the privileged and the owner.
+    let listed = !access::overrides(cx.who, attr, mask) && cx.who.uid != attr.uid;
     let acl = if listed { acl(view, attr)? } else { None };
     Ok(access::permits(cx.who, attr, acl.as_ref(), mask))
 }

@@ -23,7 +23,7 @@ pub fn name(text: &str) -> Name {
 
 /// A caller.
 pub fn user(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
-    Credentials { uid, gid, groups: groups.to_vec() }
+    Credentials::new(uid, gid, groups.to_vec())
 }
 
 struct Numbers {

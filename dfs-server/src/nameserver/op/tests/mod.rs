@@ -9,6 +9,7 @@ mod harness;
 mod items;
 mod model;
 mod names;
+mod privileges;
 mod xattrs;
 
 pub(in crate::nameserver) use harness::{KEY, World, name, user};

@@ -52,9 +52,11 @@ fn modes_demand_presence_or_absence() {
     let f = node(&mut w, Kind::File);
     let with = |mode| SetXattr { mode, ..set(f, "user.a", b"1") };
     assert_eq!(w.run(&alice(), &with(XattrMode::Replace)).unwrap_err(), Code::NoData);
+    assert_eq!(w.run(&alice(), &with(XattrMode::Never)).unwrap_err(), Code::NoData);
     w.run(&alice(), &with(XattrMode::Create)).unwrap();
     assert_eq!(w.run(&alice(), &with(XattrMode::Create)).unwrap_err(), Code::Exists);
     w.run(&alice(), &with(XattrMode::Replace)).unwrap();
+    assert_eq!(w.run(&alice(), &with(XattrMode::Never)).unwrap_err(), Code::Exists);
 }
 
 #[test]
