@@ -96,12 +96,13 @@ until_true() {
     done
 }
 
-# start_server DIR: starts a server on DIR/data, at its old address if it had one.
+# start_server DIR [OPTION...]: starts a server on DIR/data, at its old address if it had one.
 start_server() {
     local dir=$1 addr
+    shift
     addr=$(cat "$dir/server.addr" 2>/dev/null) || addr=127.0.0.1:$(free_port)
     # Its own session: Ctrl-C in this terminal is not for the server.
-    setsid "$BIN/dfs-server" --data "$dir/data" --listen "$addr" \
+    setsid "$BIN/dfs-server" --data "$dir/data" --listen "$addr" "$@" \
         >"$dir/server.out" 2>>"$dir/server.log" </dev/null &
     SERVER_PID=$!
     # The shell does not comment on its end.

@@ -151,7 +151,7 @@ fn lease_waits_end_with_a_signal_too() {
         let held = std::fs::File::create(a.at("f")).unwrap();
         held.write_all_at(b"x", 0).unwrap();
         let locked = sys::open(&a.at("g"), libc::O_RDWR).unwrap();
-        sys::try_record_lock(&locked, true).unwrap();
+        rustix::fs::flock(&locked, rustix::fs::FlockOperation::LockExclusive).unwrap();
         let mut times = Vec::new();
         for (mut child, script, signal) in waiting {
             child.input("go\n");
