@@ -74,21 +74,26 @@ pub fn files(run: &mut Run<'_>) {
     };
     let random = shuffled(&made);
     run.rate("create", files, || each(&made, create));
-    let cold_and_warm: [(_, _, &dyn Fn() -> Result<(), Failure>); 3] = [
-        ("stat-cold", "stat-warm", &|| each(&random, stat)),
-        ("ls-cold", "ls-warm", &|| list_all(&top, files)),
-        ("read-cold", "read-warm", &|| each(&random, read)),
-    ];
-    for (cold, warm, work) in cold_and_warm {
-        match run.cold() {
-            Ok(()) => run.rate(cold, files, work),
-            Err(error) => run.record(cold, Err(error)),
-        }
-        run.rate(warm, files, work);
-    }
+    cold_and_warm(run, "stat-cold", "stat-warm", files, || each(&random, stat));
+    cold_and_warm(run, "ls-cold", "ls-warm", files, || list_all(&top, files));
+    cold_and_warm(run, "read-cold", "read-warm", files, || each(&random, read));
     let moved = |path: &Path| path.with_extension("new");
     run.rate("rename", files, || each(&made, |path| Ok(std::fs::rename(path, moved(path))?)));
     run.rate("unlink", files, || each(&made, |path| Ok(std::fs::remove_file(moved(path))?)));
+}
+
+fn cold_and_warm(
+    run: &mut Run<'_>,
+    cold: &'static str,
+    warm: &'static str,
+    files: u64,
+    work: impl Fn() -> Result<(), Failure>,
+) {
+    match run.cold() {
+        Ok(()) => run.rate(cold, files, &work),
+        Err(error) => run.record(cold, Err(error)),
+    }
+    run.rate(warm, files, work);
 }
 
 /// Small files made by eight writers at once.
@@ -129,6 +134,9 @@ pub fn append_and_sync(run: &mut Run<'_>) {
     });
 }
 
+/// What a program does with one file.
+type Call = fn(&Path) -> Result<(), Failure>;
+
 /// The median time of one call by a client that has nothing cached.
 pub fn latency(run: &mut Run<'_>) {
     let files = run.count(2_000);
@@ -137,8 +145,7 @@ pub fn latency(run: &mut Run<'_>) {
         Ok(made) => made,
         Err(error) => return run.record("stat-p50", Err(error)),
     };
-    let calls: [(_, fn(&Path) -> Result<(), Failure>); 2] =
-        [("stat-p50", stat), ("read-4k-p50", read)];
+    let calls: [(_, Call); 2] = [("stat-p50", stat), ("read-4k-p50", read)];
     for (row, call) in calls {
         let times = run.cold_client().and_then(|()| {
             let time = |path: &PathBuf| {
