@@ -18,7 +18,7 @@ const ROW_WITHIN: Duration = Duration::from_secs(120);
 /// Inserts rows until it is killed, and notes each in a file once it is committed. It keeps its one
 /// connection while the database is in use on another machine.
 const WRITER: &str = "
-import sqlite3, sys
+import sqlite3, sys, time
 path, mode, who, noted = sys.argv[1:]
 db = sqlite3.connect(path, timeout=100, isolation_level=None)
 found = None
@@ -36,6 +36,8 @@ with open(noted, 'a') as out:
         db.execute('insert into t values(?, ?, ?)', (who, n, 'x' * (n * 37 % 3000)))
         db.execute('commit')
         print(who, n, file=out, flush=True)
+        # Who waits for its turn asks again every 100 ms: without a pause it finds the next turn begun.
+        time.sleep(0.01)
 ";
 
 /// Compares the rows of a database with those that were noted.
@@ -217,7 +219,9 @@ fn sqlite_with_a_log_is_of_one_mount_at_a_time() {
         let mut holders = vec![writer, beside];
         let handovers = sizes::log_handovers();
         for n in 0..handovers {
+            holders.iter_mut().for_each(Writer::write);
             let next = database.writer([&b, &a][n % 2], "wal", &format!("next{n}"));
+            // It waits meanwhile.
             holders.iter_mut().for_each(Writer::write);
             holders.into_iter().for_each(Writer::kill);
             holders = vec![next];
