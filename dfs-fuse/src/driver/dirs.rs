@@ -76,6 +76,8 @@ async fn full_page(
                 Ok(Found::Entry(entry)) => Some(entry),
                 Ok(Found::Absent { .. }) => None,
                 Err(error) if error.code == Code::NotFound => None,
+                // Who may list and not search sees names and kinds: nothing is kept of the name.
+                Err(error) if error.code == Code::AccessDenied => unnamed(vfs, item.ino).await?,
                 Err(error) => return Err(error),
             };
         }
@@ -83,6 +85,15 @@ async fn full_page(
         if !page.is_empty() {
             return Ok(page);
         }
+    }
+}
+
+/// What is at an inode that the caller may not reach by its name; none if it is gone.
+async fn unnamed(vfs: &Vfs, ino: Ino) -> Result<Option<Entry>> {
+    match vfs.getattr(ino, None).await {
+        Ok(entry) => Ok(Some(Entry { ttl: Duration::ZERO, ..entry })),
+        Err(error) if matches!(error.code, Code::NotFound | Code::Stale) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{LIMIT, open_to_all};
 use dfs_core::access::{Acl, Entry, Tag};
 use dfs_tests::person::Person;
+use dfs_tests::shell;
 use dfs_tests::sys::{self, errno};
 use dfs_tests::world::{self, World};
 use nix::libc;
@@ -392,6 +393,19 @@ fn permissions_taken_on_one_mount_are_gone_on_the_other() {
             }
         }
         w.say("200 changes of permission, each seen by the next open on the other mount");
+    });
+}
+
+#[test]
+fn regression_directory_is_listed_by_who_may_not_search_it() {
+    world::run(LIMIT, |w| {
+        let (_server, a, b) = w.two_mounts();
+        let script = "chmod 755 . && mkdir d && touch d/x d/y && chown 4003 d && chmod 600 d";
+        shell::script(LIMIT, a.path(), script);
+        shell::script(LIMIT, w.dir(), "chmod 755 .");
+        // Nothing of it is known here yet.
+        let list = "setpriv --reuid 4003 --regid 4003 --clear-groups ls -f d | sort | tr '\\n' ' '";
+        assert_eq!(shell::script(LIMIT, b.path(), list), ". .. x y ");
     });
 }
 
