@@ -6,8 +6,7 @@ use crate::clock::SystemClock;
 use crate::collect::Collector;
 use crate::datadir::DataDir;
 use crate::filestore::{self, ObjectStore};
-use crate::metastore::Durability;
-use crate::metastore::SqliteStore;
+use crate::metastore::{Durability, Recent, SqliteStore};
 use crate::metrics::Metrics;
 use crate::nameserver::{NameServer, Settings};
 use crate::rpc::Services;
@@ -37,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until a signal says stop.
 pub fn run(options: &Options) -> Result<()> {
     let data = DataDir::open(&options.data)?;
-    let store = Arc::new(SqliteStore::open(&data.meta_db())?);
+    let store = Arc::new(Recent::new(SqliteStore::open(&data.meta_db())?));
     let reserve = (data.space()?.total / RESERVE_PART).clamp(RESERVE_MIN, filestore::RESERVE);
     // Content is what `fsync` and `close` speak of: it is flushed in every mode.
     let durability = Durability::Strict;

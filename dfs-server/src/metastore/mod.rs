@@ -6,6 +6,7 @@
 
 mod batch;
 mod memory;
+mod recent;
 mod rows;
 mod sqlite;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod suite;
 
 pub use batch::{Batch, Overlay};
 pub use memory::MemoryStore;
+pub use recent::Recent;
 pub use rows::{COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base};
 pub use sqlite::SqliteStore;
 

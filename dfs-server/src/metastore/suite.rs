@@ -1,6 +1,6 @@
 //! What every metadata store must do: one suite, run against each of them.
 
-use super::rows::{Dentry, Inode, LostRow, SessionRow, Stripe};
+use super::rows::{COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe};
 use super::{Batch, Durability, MemoryStore, MetaStore, Overlay, Read};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::extent::{Extent, ObjectName, Source};
@@ -126,6 +126,11 @@ fn assert_reads_equal(a: &dyn Read, b: &dyn Read) {
         assert_eq!(a.inode(Ino(x)), b.inode(Ino(x)), "inode {x}");
         assert_eq!(a.xattrs(Ino(x)), b.xattrs(Ino(x)), "xattrs of {x}");
         for y in NUMBERS {
+            let first = y - y % COOKIES_PER_HASH;
+            let (last, limit) = (first + (COOKIES_PER_HASH - 1), COOKIES_PER_HASH as usize);
+            let (one, two) =
+                (a.dentries(Ino(x), first, last, limit), b.dentries(Ino(x), first, last, limit));
+            assert_eq!(one, two, "entries of {x} with the hash of {y}");
             let (sid, op) = (SessionId(x), OpId(y));
             assert_eq!(a.answer(sid, op), b.answer(sid, op), "answer {y} of {x}");
             for z in NUMBERS {

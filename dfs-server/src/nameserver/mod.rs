@@ -195,10 +195,11 @@ impl NameServer {
     /// Commits work that no client asked for by number.
     async fn commit_work(&self, work: Work) -> Result<committer::Done> {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.committer.submit(work, move |done| {
+        let turn = self.committer.enqueue(work, move |done| {
             // Nobody waits any more when the server stops.
             let _ = tx.send(done);
         });
+        turn.take().await;
         rx.await.unwrap_or_else(|_| Err(FsError::new(Code::Io, "the server is stopping")))
     }
 }

@@ -3,7 +3,7 @@
 //! A mutation runs as a task of its own: a client that goes away does not stop it half way, and a
 //! client that asks again is attached to it (PROTOCOL 2.7).
 
-use super::committer::{AnswerKey, Done, Work};
+use super::committer::{AnswerKey, Done, Turn, Work};
 use super::machines::Signal;
 use super::op::{Context, Op, Outcome, Verdict};
 use super::replay::Arrival;
@@ -134,17 +134,19 @@ impl NameServer {
         };
         let Ok(Signal::Ready(kept)) = ready.await else { return Err(stopping()) };
         self.pin(kept)?;
-        let done = self.submit(caller, mutation)?.await.map_err(|_| stopping())??;
+        let (turn, done) = self.submit(caller, mutation)?;
+        turn.take().await;
+        let done = done.await.map_err(|_| stopping())??;
         Ok(Some(self.applied(running, done)?))
     }
 
     /// The session and the grant must stand at the moment the change is queued: whatever takes
     /// them away is journaled behind it.
     fn submit(
-        self: &Arc<Self>,
+        &self,
         caller: &Caller,
         mutation: &Mutation,
-    ) -> Result<oneshot::Receiver<Result<Done>>> {
+    ) -> Result<(Turn<'_>, oneshot::Receiver<Result<Done>>)> {
         let machines = self.lock();
         machines.sessions.check(caller.sid, caller.epoch, self.clock.now())?;
         if let Some(guard) = mutation.guard {
@@ -160,11 +162,11 @@ impl NameServer {
         let work =
             Work::Op { op: mutation.op.clone(), who: caller.who.clone(), answer: Some(answer) };
         let (tx, rx) = oneshot::channel();
-        self.committer.submit(work, move |done| {
+        let turn = self.committer.enqueue(work, move |done| {
             // A server that stops no longer waits.
             let _ = tx.send(done);
         });
-        Ok(rx)
+        Ok((turn, rx))
     }
 
     /// Refuses what needs room when little is left.

@@ -4,8 +4,9 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::metastore::{Dentry, Inode, MemoryStore, Read, Recovered, SessionRow, Stripe};
 use dfs_core::extent::ObjectName;
-use dfs_core::{Ino, Seq};
+use dfs_core::{Code, FsError, Ino, Seq};
 use std::sync::mpsc::sync_channel;
+use std::thread::ThreadId;
 
 /// What the store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ struct Disk {
     asked: Mutex<Vec<Asked>>,
     /// Refuse everything with this.
     broken: Mutex<Option<Code>>,
+    /// How long a commit takes.
+    pause: Mutex<Duration>,
 }
 
 impl Disk {
@@ -75,6 +78,7 @@ impl MetaStore for Disk {
     }
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
         self.note(Asked::Commit(durability))?;
+        std::thread::sleep(*self.pause.lock().unwrap());
         self.store.commit(epoch, seq, batch, durability)
     }
     fn flush(&self) -> Result<()> {
@@ -115,6 +119,20 @@ impl Setting {
         });
         answered.recv_timeout(Duration::from_secs(60)).expect("the work is answered")
     }
+}
+
+/// Queues work as one who waits for it does. Answers on which thread it was committed.
+fn waited(committer: &Committer, work: Work) -> ThreadId {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (answer, answered) = sync_channel(1);
+    runtime.block_on(async {
+        let turn = committer.enqueue(work, move |done| {
+            done.unwrap();
+            answer.send(std::thread::current().id()).unwrap();
+        });
+        turn.take().await;
+    });
+    answered.recv_timeout(Duration::from_secs(60)).expect("the work is answered")
 }
 
 /// Something that changes rows and no numbers.
@@ -193,4 +211,52 @@ fn full_disk_refuses_jobs_and_forgets_nothing_else() {
     setting.run(rows(2)).unwrap();
     let sessions = setting.disk.recover().unwrap().sessions;
     assert_eq!(sessions.len(), 1, "the refused job has left nothing");
+}
+
+#[test]
+fn whoever_waits_commits_what_is_queued_in_its_order() {
+    let setting = start(Durability::Strict);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |n: u64| {
+        let order = Arc::clone(&order);
+        move |done: Result<Done>| order.lock().unwrap().push((n, done.is_ok()))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let turns: Vec<_> = (0..5).map(|n| setting.committer.enqueue(rows(n), note(n))).collect();
+        for turn in turns {
+            turn.take().await;
+        }
+    });
+    assert_eq!(*order.lock().unwrap(), (0..5).map(|n| (n, true)).collect::<Vec<_>>());
+    assert_eq!(setting.disk.asked.lock().unwrap().len(), 1, "they are one batch");
+    assert_eq!(waited(&setting.committer, rows(9)), std::thread::current().id());
+}
+
+#[test]
+fn job_whose_submitter_has_left_is_committed() {
+    let setting = start(Durability::Strict);
+    let (answer, answered) = sync_channel(1);
+    drop(setting.committer.enqueue(rows(1), move |done| answer.send(done.is_ok()).unwrap()));
+    assert_eq!(answered.recv_timeout(Duration::from_secs(60)), Ok(true));
+}
+
+#[test]
+fn slow_disk_holds_up_the_waiting_thread_once() {
+    let setting = start(Durability::Strict);
+    let me = std::thread::current().id();
+    *setting.disk.pause.lock().unwrap() = SLOW + Duration::from_millis(1);
+    assert_eq!(waited(&setting.committer, rows(1)), me);
+    assert_ne!(waited(&setting.committer, rows(2)), me);
+}
+
+#[test]
+fn relaxed_commit_of_one_who_waits_is_flushed_soon() {
+    let setting = start(Durability::Relaxed);
+    waited(&setting.committer, rows(1));
+    let end = Instant::now() + Duration::from_secs(60);
+    while setting.disk.last() != Some(Asked::Flush) {
+        assert!(Instant::now() < end, "nobody flushes");
+        std::thread::yield_now();
+    }
 }
