@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-const FILES: [&str; 6] = ["common", "session", "meta", "coherence", "content", "admin"];
+const FILES: [&str; 7] = ["common", "session", "meta", "coherence", "calls", "content", "admin"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files: Vec<String> = FILES.iter().map(|f| format!("dfs/v1/{f}.proto")).collect();

@@ -3,6 +3,7 @@
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::kernel::KernelCache;
+use crate::late::Late;
 use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
@@ -110,6 +111,8 @@ pub struct Client {
     pub locks: HeldLocks,
     /// The kernel's caches.
     pub kernel: Arc<dyn KernelCache>,
+    /// New files whose names may not be flushed yet.
+    pub(crate) late: Late,
     /// Runtime of the calls.
     pub runtime: Handle,
     pub(crate) hooks: OnceLock<Weak<dyn ContentHooks>>,
@@ -151,6 +154,7 @@ impl Client {
             rpc,
             locks: HeldLocks::default(),
             kernel,
+            late: Late::default(),
             runtime,
             hooks: OnceLock::new(),
         }))
@@ -225,13 +229,16 @@ impl Client {
     }
 
     /// Returns when every change answered so far survives a power loss of the server: at once unless
-    /// it runs `--durability relaxed`. Errors: `Io` if it cannot say so.
+    /// it runs `--durability relaxed` or a file was made lately. Errors: `Io` if it cannot say so.
     pub async fn flush(&self) -> Result<()> {
+        let made = self.late.made();
         // What was answered was answered by a server that had said which it is.
-        if !self.session.relaxed() {
+        if !self.session.relaxed() && self.late.is_flushed() {
             return Ok(());
         }
-        self.rpc.call(&Credentials::root(), v1::FlushReq::default()).await.map(drop)
+        self.rpc.call(&Credentials::root(), v1::FlushReq::default()).await?;
+        self.late.flushed(made);
+        Ok(())
     }
 
     /// Lifetime the kernel may give to something promised now (PROTOCOL 5.2); zero while the lease

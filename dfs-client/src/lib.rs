@@ -12,6 +12,7 @@ pub mod content;
 pub mod interrupt;
 mod invalidate;
 pub mod kernel;
+mod late;
 pub mod locks;
 pub mod metadata;
 pub mod metrics;

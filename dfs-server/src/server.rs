@@ -64,8 +64,9 @@ pub fn run(options: &Options) -> Result<()> {
 async fn serve(options: &Options, server: &Arc<NameServer>) -> Result<()> {
     let metrics = Arc::new(Metrics::new());
     let collector = Arc::new(Mutex::new(Collector::new()));
-    let services = Services::new(server.clone(), metrics.clone(), collector.clone());
     let (stop, stopped) = watch::channel(false);
+    let services =
+        Services::new(server.clone(), metrics.clone(), collector.clone(), stopped.clone());
     let mut tasks = JoinSet::new();
     for listen in &options.listen {
         listen_on(&mut tasks, listen, &services, stopped.clone()).await?;

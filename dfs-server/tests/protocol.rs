@@ -146,3 +146,47 @@ fn session_of_a_new_daemon_start_ends_the_old_one() {
         assert_eq!(new.lookup("x").await.fail, None);
     });
 }
+
+#[test]
+fn calls_over_one_stream_are_each_answered_by_number() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let mut control = b.attach().await;
+        assert!(b.lookup("d").await.mark.unwrap().promised_dir);
+        let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
+        let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
+        let mut answers = a.calls().run(queue).await.unwrap().into_inner();
+        let ask = |id, request| calls.send(OneCall { id, request }).unwrap();
+        // It waits for the other client, and nobody waits for it.
+        let mkdir = a.ask(MkdirReq { dir: 1, name: "d".into(), mode: 0o755, ..Default::default() });
+        ask(7, Some(one_call::Request::Mkdir(mkdir)));
+        let refused = a.ask(GetAttrReq { ino: 99, ..Default::default() });
+        ask(8, Some(one_call::Request::GetAttr(refused)));
+        let Some(OneAnswer { id: 8, reply: Some(one_answer::Reply::GetAttr(reply)) }) =
+            answers.message().await.unwrap()
+        else {
+            panic!("the answer to the call that need not wait comes first");
+        };
+        assert_eq!(reply.into_result().unwrap_err().code, dfs_core::Code::Stale);
+        ask(9, None);
+        let Some(OneAnswer { id: 9, reply: Some(one_answer::Reply::Unread(unread)) }) =
+            answers.message().await.unwrap()
+        else {
+            panic!("what the server does not know is refused by itself");
+        };
+        assert_eq!(unread.code, i32::from(tonic::Code::Unimplemented));
+        // What was read is finished, though the client asks nothing more.
+        drop(calls);
+        let (number, _) = control.push().await;
+        control.ack(number).await;
+        let Some(OneAnswer { id: 7, reply: Some(one_answer::Reply::Mkdir(made)) }) =
+            answers.message().await.unwrap()
+        else {
+            panic!("the change is answered when the other client has forgotten");
+        };
+        assert_eq!(made.into_result().unwrap().attr.unwrap().kind(), Kind::Directory);
+        assert_eq!(answers.message().await.unwrap(), None);
+    });
+}

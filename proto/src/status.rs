@@ -1,5 +1,6 @@
 //! `tonic::Status`: transport trouble only, never a result of the file system.
 
+use crate::v1::Unread;
 use dfs_core::{Code, FsError};
 use tonic::Status;
 
@@ -23,4 +24,29 @@ pub fn malformed(error: &FsError) -> Status {
 /// What a server answers while it stops.
 pub fn stopping() -> Status {
     Status::unavailable("the server is stopping")
+}
+
+/// The stream of calls has ended; what became of the calls under way is unknown.
+pub fn ended(why: &str) -> Status {
+    Status::unavailable(why)
+}
+
+/// The peer broke the protocol, or met a bug of its own.
+pub fn internal(why: &str) -> Status {
+    Status::internal(why)
+}
+
+/// A call that this server does not know.
+pub fn unknown_call() -> Status {
+    Status::unimplemented("a call that this server does not know")
+}
+
+/// What a server says of one call of a stream that it could not carry out.
+pub fn to_unread(status: &Status) -> Unread {
+    Unread { code: status.code().into(), message: status.message().to_owned() }
+}
+
+/// The status of a call that the server could not carry out.
+pub fn from_unread(unread: Unread) -> Status {
+    Status::new(tonic::Code::from(unread.code), unread.message)
 }

@@ -19,6 +19,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-client/src/metadata/cache.rs",
             "dfs-client/src/metadata/places.rs",
             "dfs-client/src/content/mod.rs",
+            "dfs-server/src/metastore/recent.rs",
         ],
     ),
     ("mimalloc", &["dfs-server/src/main.rs", "dfs-fuse/src/main.rs"]),

@@ -190,8 +190,9 @@ impl Content {
     }
 
     async fn send_commit(&self, file: &File, request: v1::CommitReq) -> Result<v1::CommitRep> {
-        let asked = self.client.metadata.asked();
+        let (asked, made) = (self.client.metadata.asked(), self.client.late.made());
         let apply = move |client: &Client, reply: &v1::CommitRep| {
+            client.late.flushed(made);
             let attr = convert::need_attr(reply.attr.clone())?;
             client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
             Ok(())

@@ -1,8 +1,10 @@
 //! Connections to the server: three, so that bulk data delays neither metadata nor renewals.
 
+use super::stream::CallStream;
 use crate::config::Address;
 use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::{Code, FsError, Result};
+use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::coherence_client::CoherenceClient;
 use dfs_proto::v1::file_store_client::FileStoreClient;
 use dfs_proto::v1::meta_client::MetaClient;
@@ -11,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
@@ -40,15 +43,23 @@ pub enum Purpose {
 pub struct Channels {
     metadata: Channel,
     data: Channel,
+    calls: CallStream,
 }
 
 impl Channels {
     /// Connections to `server`. Must be called inside the runtime that shall drive them.
     pub fn new(server: &Address) -> Result<Channels> {
-        Ok(Channels {
-            metadata: connect(server, Purpose::Metadata)?,
-            data: connect(server, Purpose::Data)?,
-        })
+        let metadata = connect(server, Purpose::Metadata)?;
+        let calls = CallsClient::new(metadata.clone())
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let calls = CallStream::new(calls, Handle::current());
+        Ok(Channels { metadata, data: connect(server, Purpose::Data)?, calls })
+    }
+
+    /// The stream that small calls share, if the server has it.
+    pub fn stream(&self) -> Option<&CallStream> {
+        (!self.calls.is_absent()).then_some(&self.calls)
     }
 
     /// The namespace service.

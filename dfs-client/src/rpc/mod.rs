@@ -8,6 +8,7 @@ mod call;
 mod channel;
 mod listing;
 mod objects;
+mod stream;
 mod verbs;
 
 pub(crate) use backoff::jitter;

@@ -2,6 +2,7 @@
 
 use super::channel::Channels;
 use dfs_proto::call::{Reply, Request};
+use dfs_proto::status;
 use dfs_proto::v1::coherence_client::CoherenceClient;
 use dfs_proto::v1::meta_client::MetaClient;
 use dfs_proto::v1::*;
@@ -20,10 +21,39 @@ pub trait Call: Request + Sync {
     fn send(self, to: &Channels) -> impl Future<Output = Result<Self::Reply, Status>> + Send;
 }
 
+/// A call goes over the stream of calls if it says so; one that may wait for other clients does not,
+/// since it could not be given up there.
+macro_rules! streamed {
+    (pack $verb:ident, $request:expr, alone) => {
+        None::<one_call::Request>
+    };
+    (pack $verb:ident, $request:expr, streamed) => {
+        Some(one_call::Request::$verb($request.clone()))
+    };
+    (pack $verb:ident, $request:expr, streamed unless $waits:ident) => {
+        (!$waits(&$request)).then(|| one_call::Request::$verb($request.clone()))
+    };
+    (unpack $verb:ident, $reply:expr, alone) => {{
+        let _: one_answer::Reply = $reply;
+        None
+    }};
+    (unpack $verb:ident, $reply:expr, streamed $($unless:tt)*) => {
+        match $reply {
+            one_answer::Reply::$verb(reply) => Some(reply),
+            _ => None,
+        }
+    };
+}
+
+/// A new size takes the write lease.
+fn sizes(request: &SetAttrReq) -> bool {
+    request.set.as_ref().is_some_and(|set| set.size.is_some())
+}
+
 macro_rules! verbs {
     (
         calls { $($verb:ident $text:literal: $request:ty => $reply:ty, $service:ident $client:ident::$method:ident,
-                  $mutates:literal;)* }
+                  $mutates:literal, [$($way:tt)*];)* }
         others { $($other:ident $other_text:literal;)* }
     ) => {
         /// Names of all calls, unary and streamed.
@@ -47,6 +77,13 @@ macro_rules! verbs {
             const MUTATES: bool = $mutates;
 
             async fn send(self, to: &Channels) -> Result<$reply, Status> {
+                if let Some(stream) = to.stream()
+                    && let Some(request) = streamed!(pack $verb, self, $($way)*)
+                    && let Some(reply) = stream.call(request).await?
+                {
+                    let reply = streamed!(unpack $verb, reply, $($way)*);
+                    return reply.ok_or_else(|| status::internal("the reply of another call"));
+                }
                 let mut client = to.$service();
                 $client::$method(&mut client, self).await.map(tonic::Response::into_inner)
             }
@@ -56,34 +93,34 @@ macro_rules! verbs {
 
 verbs! {
     calls {
-    Lookup "lookup": LookupReq => EntryRep, meta MetaClient::lookup, false;
-    LookupPath "lookup_path": LookupPathReq => EntryRep, meta MetaClient::lookup_path, false;
-    GetAttr "get_attr": GetAttrReq => AttrRep, meta MetaClient::get_attr, false;
-    SetAttr "set_attr": SetAttrReq => AttrRep, meta MetaClient::set_attr, true;
-    Create "create": CreateReq => CreateRep, meta MetaClient::create, true;
-    Mkdir "mkdir": MkdirReq => EntryRep, meta MetaClient::mkdir, true;
-    Mknod "mknod": MknodReq => EntryRep, meta MetaClient::mknod, true;
-    Symlink "symlink": SymlinkReq => EntryRep, meta MetaClient::symlink, true;
-    Link "link": LinkReq => EntryRep, meta MetaClient::link, true;
-    Unlink "unlink": UnlinkReq => RemoveRep, meta MetaClient::unlink, true;
-    Rmdir "rmdir": RmdirReq => RemoveRep, meta MetaClient::rmdir, true;
-    Rename "rename": RenameReq => RenameRep, meta MetaClient::rename, true;
-    GetXattrs "get_xattrs": GetXattrsReq => XattrsRep, meta MetaClient::get_xattrs, false;
-    SetXattr "set_xattr": SetXattrReq => AttrRep, meta MetaClient::set_xattr, true;
-    RemoveXattr "remove_xattr": RemoveXattrReq => AttrRep, meta MetaClient::remove_xattr, true;
-    StatFs "stat_fs": StatFsReq => StatFsRep, meta MetaClient::stat_fs, false;
-    Access "access": AccessReq => AccessRep, meta MetaClient::access, false;
-    Flush "flush": FlushReq => FlushRep, meta MetaClient::flush, false;
-    GetContent "get_content": GetContentReq => ContentRep, coherence CoherenceClient::get_content, false;
-    Acquire "acquire": AcquireReq => AcquireRep, coherence CoherenceClient::acquire, true;
-    Release "release": ReleaseReq => ReleaseRep, coherence CoherenceClient::release, true;
-    Rescue "rescue": RescueReq => AcquireRep, coherence CoherenceClient::rescue, true;
-    NewUpload "new_upload": NewUploadReq => NewUploadRep, coherence CoherenceClient::new_upload, true;
-    Commit "commit": CommitReq => CommitRep, coherence CoherenceClient::commit, true;
-    Clone "clone": CloneReq => CommitRep, coherence CoherenceClient::clone, true;
-    Lock "lock": LockReq => LockRep, coherence CoherenceClient::lock, true;
-    Unlock "unlock": UnlockReq => UnlockRep, coherence CoherenceClient::unlock, true;
-    TestLock "test_lock": TestLockReq => TestLockRep, coherence CoherenceClient::test_lock, false;
+    Lookup "lookup": LookupReq => EntryRep, meta MetaClient::lookup, false, [streamed];
+    LookupPath "lookup_path": LookupPathReq => EntryRep, meta MetaClient::lookup_path, false, [streamed];
+    GetAttr "get_attr": GetAttrReq => AttrRep, meta MetaClient::get_attr, false, [streamed];
+    SetAttr "set_attr": SetAttrReq => AttrRep, meta MetaClient::set_attr, true, [streamed unless sizes];
+    Create "create": CreateReq => CreateRep, meta MetaClient::create, true, [streamed];
+    Mkdir "mkdir": MkdirReq => EntryRep, meta MetaClient::mkdir, true, [streamed];
+    Mknod "mknod": MknodReq => EntryRep, meta MetaClient::mknod, true, [streamed];
+    Symlink "symlink": SymlinkReq => EntryRep, meta MetaClient::symlink, true, [streamed];
+    Link "link": LinkReq => EntryRep, meta MetaClient::link, true, [streamed];
+    Unlink "unlink": UnlinkReq => RemoveRep, meta MetaClient::unlink, true, [streamed];
+    Rmdir "rmdir": RmdirReq => RemoveRep, meta MetaClient::rmdir, true, [streamed];
+    Rename "rename": RenameReq => RenameRep, meta MetaClient::rename, true, [streamed];
+    GetXattrs "get_xattrs": GetXattrsReq => XattrsRep, meta MetaClient::get_xattrs, false, [streamed];
+    SetXattr "set_xattr": SetXattrReq => AttrRep, meta MetaClient::set_xattr, true, [streamed];
+    RemoveXattr "remove_xattr": RemoveXattrReq => AttrRep, meta MetaClient::remove_xattr, true, [streamed];
+    StatFs "stat_fs": StatFsReq => StatFsRep, meta MetaClient::stat_fs, false, [streamed];
+    Access "access": AccessReq => AccessRep, meta MetaClient::access, false, [streamed];
+    Flush "flush": FlushReq => FlushRep, meta MetaClient::flush, false, [streamed];
+    GetContent "get_content": GetContentReq => ContentRep, coherence CoherenceClient::get_content, false, [streamed];
+    Acquire "acquire": AcquireReq => AcquireRep, coherence CoherenceClient::acquire, true, [alone];
+    Release "release": ReleaseReq => ReleaseRep, coherence CoherenceClient::release, true, [streamed];
+    Rescue "rescue": RescueReq => AcquireRep, coherence CoherenceClient::rescue, true, [alone];
+    NewUpload "new_upload": NewUploadReq => NewUploadRep, coherence CoherenceClient::new_upload, true, [streamed];
+    Commit "commit": CommitReq => CommitRep, coherence CoherenceClient::commit, true, [streamed];
+    Clone "clone": CloneReq => CommitRep, coherence CoherenceClient::clone, true, [streamed];
+    Lock "lock": LockReq => LockRep, coherence CoherenceClient::lock, true, [alone];
+    Unlock "unlock": UnlockReq => UnlockRep, coherence CoherenceClient::unlock, true, [streamed];
+    TestLock "test_lock": TestLockReq => TestLockRep, coherence CoherenceClient::test_lock, false, [streamed];
     }
     others {
     ReadDir "read_dir";

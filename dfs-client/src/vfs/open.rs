@@ -38,6 +38,9 @@ impl Vfs {
         let asked = self.client.metadata.asked();
         let of = name.clone();
         let apply = move |client: &Client, reply: &v1::CreateRep| {
+            if reply.grant.is_some() {
+                client.late.add();
+            }
             let mark = reply.mark.unwrap_or_default();
             client.named(asked, &mark, &of, reply.attr.clone(), reply.dir.clone()).map(drop)
         };

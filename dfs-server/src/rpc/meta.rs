@@ -67,6 +67,7 @@ impl Services {
             name: name_of(&req.name)?,
             mode: NewMode { mode: req.mode, umask: req.umask },
             exclusive: req.exclusive,
+            leased: req.lease,
         };
         let applied = self.server.mutate(caller.clone(), Mutation::new(create)).await?;
         let outcome = &applied.outcome;

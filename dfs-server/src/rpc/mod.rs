@@ -4,6 +4,7 @@
 //! could not be read. Each error is logged here, once.
 
 mod admin;
+mod calls;
 mod coherence;
 mod content;
 mod meta;
@@ -23,6 +24,7 @@ use dfs_proto::call::{Reply, Request};
 use dfs_proto::convert::attr_to;
 use dfs_proto::v1;
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Response, Status};
 use tracing::Instrument;
@@ -36,27 +38,31 @@ pub struct Services {
     server: Arc<NameServer>,
     metrics: Arc<Metrics>,
     collector: Arc<Mutex<Collector>>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Services {
-    /// All services of this process.
+    /// All services of this process, until `stopped` says true.
     pub fn new(
         server: Arc<NameServer>,
         metrics: Arc<Metrics>,
         collector: Arc<Mutex<Collector>>,
+        stopped: watch::Receiver<bool>,
     ) -> Services {
-        Services { server, metrics, collector }
+        Services { server, metrics, collector, stopped }
     }
 
     /// The routes of all services, with message size limits.
     pub fn routes(&self) -> Routes {
         use v1::admin_server::AdminServer;
+        use v1::calls_server::CallsServer;
         use v1::coherence_server::CoherenceServer;
         use v1::file_store_server::FileStoreServer;
         use v1::meta_server::MetaServer;
         use v1::session_server::SessionServer;
         Routes::new(SessionServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(MetaServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
+            .add_service(CallsServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(CoherenceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(FileStoreServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(AdminServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))

@@ -4,6 +4,7 @@
 pub mod calls;
 
 use dfs_proto::call::Request;
+use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::coherence_client::CoherenceClient;
 use dfs_proto::v1::file_store_client::FileStoreClient;
 use dfs_proto::v1::meta_client::MetaClient;
@@ -12,14 +13,14 @@ use dfs_proto::v1::*;
 use dfs_server::clock::SystemClock;
 use dfs_server::collect::Collector;
 use dfs_server::filestore::{ObjectStore, Options};
-use dfs_server::metastore::{Durability, SqliteStore};
+use dfs_server::metastore::{Durability, Recent, SqliteStore};
 use dfs_server::metrics::Metrics;
 use dfs_server::nameserver::{NameServer, Settings};
 use dfs_server::rpc::Services;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::Streaming;
 use tonic::transport::{Channel, Server};
@@ -32,12 +33,14 @@ pub struct Running {
     /// Where it listens.
     pub url: String,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// While it lives the server takes calls.
+    stop: Option<watch::Sender<bool>>,
 }
 
 impl Running {
     /// Serves `dir` until dropped or stopped.
     pub async fn start(dir: &Path) -> Running {
-        let store = Arc::new(SqliteStore::open(&dir.join("meta.db")).unwrap());
+        let store = Arc::new(Recent::new(SqliteStore::open(&dir.join("meta.db")).unwrap()));
         let objects = dir.join("objects");
         std::fs::create_dir_all(&objects).unwrap();
         let options = Options { durability: Durability::Strict, reserve: 0 };
@@ -47,7 +50,9 @@ impl Running {
         let clock = Arc::new(SystemClock);
         let server = NameServer::start(store, Arc::new(objects), clock, settings).unwrap();
         let collector = Arc::new(Mutex::new(Collector::new()));
-        let services = Services::new(server.clone(), Arc::new(Metrics::new()), collector);
+        let (stop, stopped) = watch::channel(false);
+        let metrics = Arc::new(Metrics::new());
+        let services = Services::new(server.clone(), metrics, collector, stopped);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = TcpListenerStream::new(listener);
@@ -55,12 +60,12 @@ impl Running {
         let serve = tokio::spawn(async move {
             Server::builder().add_routes(routes).serve_with_incoming(incoming).await.unwrap();
         });
-        Running { url, tasks: vec![serve, tokio::spawn(server.keep_time())] }
+        Running { url, tasks: vec![serve, tokio::spawn(server.keep_time())], stop: Some(stop) }
     }
 
     /// A server of another process.
     pub fn at(url: String) -> Running {
-        Running { url, tasks: Vec::new() }
+        Running { url, tasks: Vec::new(), stop: None }
     }
 
     /// Ends it without a farewell.
@@ -125,6 +130,11 @@ impl Client {
     pub async fn ask_code(&mut self, request: impl Into<calls::Call>) -> Option<dfs_core::Code> {
         let caller = self.next_caller();
         self.send(request.into().by(caller)).await.unwrap()
+    }
+
+    /// The service of calls over one stream.
+    pub fn calls(&self) -> CallsClient<Channel> {
+        CallsClient::new(self.channel.clone())
     }
 
     /// The service of objects.

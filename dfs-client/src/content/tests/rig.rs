@@ -111,6 +111,7 @@ impl Rig {
             locks: HeldLocks::default(),
             kernel,
             runtime: tokio::runtime::Handle::current(),
+            late: Default::default(),
             hooks: OnceLock::new(),
             config,
             clock,

@@ -2,7 +2,7 @@
 
 use super::{Done, Job, Setup, Work};
 use crate::metastore::{Batch, Durability};
-use crate::nameserver::op::{self, Context, Txn};
+use crate::nameserver::op::{self, Context, Flush, Txn};
 use dfs_core::Result;
 
 /// Who holds this commits.
@@ -50,12 +50,17 @@ impl Batches {
 
     fn commit(&mut self, group: &[Job]) -> Result<Vec<Done>> {
         let mut batch = Batch::default();
-        let mut durable = self.setup.durability == Durability::Strict;
+        let strict = self.setup.durability == Durability::Strict;
+        let mut durable = false;
         let results = group.iter().map(|job| {
             durable |= match &job.work {
-                Work::Op { op, .. } => op.durable(),
+                Work::Op { op, .. } => match op.flush() {
+                    Flush::Always => true,
+                    Flush::AsSet => strict,
+                    Flush::Later => false,
+                },
                 Work::Flush => true,
-                Work::Rows(_) | Work::Version => false,
+                Work::Rows(_) | Work::Version => strict,
             };
             self.effect(&job.work, &mut batch)
         });

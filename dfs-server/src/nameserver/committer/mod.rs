@@ -4,10 +4,9 @@
 //! Jobs take effect in the order they were queued. Queueing never blocks; the queue is bounded by the
 //! operations that sessions may have outstanding (`REPLAY_SLOTS`).
 //!
-//! A batch is committed by the thread that answers calls, once it has read every call that is there:
-//! a lone change then waits for no other thread, and calls that arrive meanwhile make up the next
-//! batch. While the disk is slow, and for jobs that nobody waits for, a thread of its own does it
-//! (`docs/design/0019`).
+//! A thread of its own commits. But a lone change, when every call that is there has been read, is
+//! committed by the thread that answers calls: it then waits for no other one, unless the disk has
+//! lately been slow (`docs/design/0019`).
 
 mod batches;
 
@@ -174,8 +173,8 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Commits what is queued when every task that can run has run, unless the thread shall. Blocks
-    /// for one commit, so no lock may be held that a job's `done` takes.
+    /// When every task that can run has run, commits what is queued if it is a lone job; else the
+    /// thread does. Blocks for one commit, so no lock may be held that a job's `done` takes.
     pub async fn take(mut self) {
         if self.shared.queue().is_prompt() {
             tokio::task::yield_now().await;
@@ -215,8 +214,11 @@ impl Shared {
         self.due.notify_one();
     }
 
-    /// Commits one batch here; what is left is the thread's.
+    /// Commits a lone job here. Of several the thread takes care: calls can be read meanwhile.
     fn help(&self) {
+        if self.queue().jobs.len() != 1 {
+            return self.want();
+        }
         let mut batches = match self.batches.try_lock() {
             Ok(batches) => batches,
             // The thread is at it, or another helper that leaves the rest to it.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::metastore::{Dentry, Inode, MemoryStore, Read, Recovered, SessionRow, Stripe};
+use crate::nameserver::op;
 use dfs_core::extent::ObjectName;
 use dfs_core::{Code, FsError, Ino, Seq};
 use std::sync::mpsc::sync_channel;
@@ -78,6 +79,7 @@ impl MetaStore for Disk {
     }
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
         self.note(Asked::Commit(durability))?;
+        // A disk takes its time.
         std::thread::sleep(*self.pause.lock().unwrap());
         self.store.commit(epoch, seq, batch, durability)
     }
@@ -214,23 +216,34 @@ fn full_disk_refuses_jobs_and_forgets_nothing_else() {
 }
 
 #[test]
-fn whoever_waits_commits_what_is_queued_in_its_order() {
+fn lone_job_is_committed_by_the_one_that_waits_for_it() {
     let setting = start(Durability::Strict);
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let note = |n: u64| {
-        let order = Arc::clone(&order);
-        move |done: Result<Done>| order.lock().unwrap().push((n, done.is_ok()))
-    };
+    assert_eq!(waited(&setting.committer, rows(9)), std::thread::current().id());
+}
+
+#[test]
+fn jobs_that_wait_together_are_committed_in_their_order() {
+    let setting = start(Durability::Strict);
+    let (answer, answered) = sync_channel(5);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let turns: Vec<_> = (0..5).map(|n| setting.committer.enqueue(rows(n), note(n))).collect();
+        let turns: Vec<_> = (0..5)
+            .map(|n| {
+                let answer = answer.clone();
+                setting.committer.enqueue(rows(n), move |done| {
+                    answer.send((n, done.is_ok(), std::thread::current().id())).unwrap();
+                })
+            })
+            .collect();
         for turn in turns {
             turn.take().await;
         }
     });
-    assert_eq!(*order.lock().unwrap(), (0..5).map(|n| (n, true)).collect::<Vec<_>>());
-    assert_eq!(setting.disk.asked.lock().unwrap().len(), 1, "they are one batch");
-    assert_eq!(waited(&setting.committer, rows(9)), std::thread::current().id());
+    for n in 0..5 {
+        let (which, ok, by) = answered.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!((which, ok), (n, true));
+        assert_ne!(by, std::thread::current().id(), "others must be read meanwhile");
+    }
 }
 
 #[test]
@@ -259,4 +272,26 @@ fn relaxed_commit_of_one_who_waits_is_flushed_soon() {
         assert!(Instant::now() < end, "nobody flushes");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn strict_creation_with_a_lease_is_flushed_by_what_follows() {
+    let create = |leased| {
+        let name = dfs_core::name::Name::new(format!("f{leased}").as_bytes()).unwrap();
+        let mode = dfs_core::attr::NewMode { mode: 0o644, umask: 0 };
+        let op = op::Create { dir: Ino::ROOT, name, mode, exclusive: true, leased };
+        let who = Credentials::root();
+        Work::Op { op: Arc::new(op), who, answer: None }
+    };
+    let setting = start(Durability::Strict);
+    let mut root = Batch::default();
+    root.inodes.insert(Ino::ROOT, Some(op::root(SystemClock.wall())));
+    setting.run(Work::Rows(root)).unwrap();
+    let strict = Some(Asked::Commit(Durability::Strict));
+    // With the first number that an inode gets, a block of them is recorded.
+    assert_eq!(setting.run(create(false)).unwrap(), strict);
+    assert_eq!(setting.run(create(true)).unwrap(), Some(Asked::Commit(Durability::Relaxed)));
+    // The flush within 10 ms may have come already.
+    setting.run(Work::Flush).unwrap();
+    assert_eq!(setting.disk.last(), Some(Asked::Flush));
 }

@@ -4,7 +4,7 @@
 
 use super::install::{NewContent, demand_size};
 use super::intents::Intents;
-use super::{Context, Op, Outcome, Txn, Verdict, attributes};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict, attributes};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
@@ -119,8 +119,8 @@ impl Op for Commit {
         "commit"
     }
 
-    fn durable(&self) -> bool {
-        true
+    fn flush(&self) -> Flush {
+        Flush::Always
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {

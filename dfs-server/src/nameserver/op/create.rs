@@ -2,7 +2,7 @@
 
 use super::intents::Intents;
 use super::node::NewNode;
-use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
 use dfs_core::attr::{Kind, NewMode};
@@ -22,11 +22,17 @@ pub struct Create {
     /// Fail with `Exists` if the name exists (`O_EXCL`); else what is there is returned as it is,
     /// whatever it is: opening it is the caller's next question.
     pub exclusive: bool,
+    /// It comes with the write lease: its content will be committed, or its name flushed.
+    pub leased: bool,
 }
 
 impl Op for Create {
     fn verb(&self) -> &'static str {
         "create"
+    }
+
+    fn flush(&self) -> Flush {
+        if self.leased { Flush::Later } else { Flush::AsSet }
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {

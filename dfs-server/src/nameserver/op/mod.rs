@@ -98,14 +98,25 @@ pub struct Context<'a> {
     pub cookie_key: &'a [u8; 16],
 }
 
+/// Whether the answer of an operation waits until its effect survives a power loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// In every mode: so for content, which `fsync` and `close` speak of.
+    Always,
+    /// If the server runs `--durability strict`.
+    AsSet,
+    /// In no mode: the commit or the `Flush` that the caller sends next brings it
+    /// (`docs/design/0020`).
+    Later,
+}
+
 /// A verb with its arguments.
 pub trait Op: Send + Sync {
     /// Name of the verb, for logs and metrics.
     fn verb(&self) -> &'static str;
-    /// Whether its answer waits for the flush also when the server runs `--durability relaxed`: so
-    /// for content, which `fsync` and `close` speak of.
-    fn durable(&self) -> bool {
-        false
+    /// When its answer waits for the flush.
+    fn flush(&self) -> Flush {
+        Flush::AsSet
     }
     /// Whether it may need room: refused when little is left, so that what frees room still goes.
     fn grows(&self) -> bool {

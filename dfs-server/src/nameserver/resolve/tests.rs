@@ -19,7 +19,8 @@ fn mkdir(w: &mut World, dir: Ino, text: &str, mode: u32) -> Ino {
 }
 
 fn create(w: &mut World, dir: Ino, text: &str) -> Ino {
-    w.must(&Create { dir, name: name(text), mode: 0o640.into(), exclusive: true }).ino
+    w.must(&Create { dir, name: name(text), mode: 0o640.into(), exclusive: true, leased: false })
+        .ino
 }
 
 #[test]

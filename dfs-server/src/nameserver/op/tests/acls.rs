@@ -33,7 +33,7 @@ fn set(ino: Ino, name: &[u8], value: Vec<u8>) -> SetXattr {
 
 fn file(w: &mut World, dir: Ino, mode: u32, umask: u32) -> Attr {
     let mode = NewMode { mode, umask };
-    let op = Create { dir, name: name("f"), mode, exclusive: true };
+    let op = Create { dir, name: name("f"), mode, exclusive: true, leased: false };
     w.run(&alice(), &op).unwrap().object.unwrap()
 }
 

@@ -41,7 +41,13 @@ fn times(atime: Option<SetTime>, mtime: Option<SetTime>) -> SetAttr {
 /// A file of Alice and group 100, mode 0664.
 fn file() -> (World, Ino) {
     let mut world = World::new();
-    let op = Create { dir: Ino::ROOT, name: name("f"), mode: 0o664.into(), exclusive: true };
+    let op = Create {
+        dir: Ino::ROOT,
+        name: name("f"),
+        mode: 0o664.into(),
+        exclusive: true,
+        leased: false,
+    };
     let ino = world.run(&alice(), &op).unwrap().object.unwrap().ino;
     (world, ino)
 }
@@ -164,6 +170,7 @@ fn new_inodes_inherit_from_a_set_group_id_directory() {
         name: name(text),
         mode: mode.into(),
         exclusive: true,
+        leased: false,
     };
     let made = |w: &mut World, op: &dyn Op| w.run(&alice(), op).unwrap().object.unwrap();
     let plain = made(&mut w, &create("f", 0o644));

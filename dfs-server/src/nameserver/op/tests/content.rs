@@ -22,7 +22,13 @@ fn object_byte(object: ObjectName, at: u64) -> u8 {
 
 /// A file with stripes of `UNIT` bytes.
 pub(super) fn file(w: &mut World, text: &str) -> Ino {
-    let op = Create { dir: Ino::ROOT, name: name(text), mode: 0o644.into(), exclusive: true };
+    let op = Create {
+        dir: Ino::ROOT,
+        name: name(text),
+        mode: 0o644.into(),
+        exclusive: true,
+        leased: false,
+    };
     let ino = w.must(&op).ino;
     let mut row = resolve::inode(&w.store, ino).unwrap();
     row.unit = UNIT;

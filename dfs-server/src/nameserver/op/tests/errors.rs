@@ -14,7 +14,7 @@ fn alice() -> Credentials {
 }
 
 fn create(dir: Ino, text: &str) -> Create {
-    Create { dir, name: name(text), mode: 0o644.into(), exclusive: true }
+    Create { dir, name: name(text), mode: 0o644.into(), exclusive: true, leased: false }
 }
 
 fn mkdir(dir: Ino, text: &str) -> Mkdir {

@@ -18,7 +18,8 @@ fn mkdir(w: &mut World, dir: Ino, text: &str) -> Ino {
 }
 
 fn create(w: &mut World, dir: Ino, text: &str) -> Ino {
-    w.must(&Create { dir, name: name(text), mode: 0o644.into(), exclusive: true }).ino
+    w.must(&Create { dir, name: name(text), mode: 0o644.into(), exclusive: true, leased: false })
+        .ino
 }
 
 fn rename(from: (Ino, &str), to: (Ino, &str), exchange: bool) -> Rename {
@@ -43,7 +44,7 @@ fn creating_tells_of_the_name_and_its_directory() {
     let mut w = World::new();
     create(&mut w, ROOT, "f");
     assert_eq!(w.items, [names(ROOT, &["f"]), Item::Attr { ino: ROOT }]);
-    let op = Create { dir: ROOT, name: name("g"), mode: 0.into(), exclusive: true };
+    let op = Create { dir: ROOT, name: name("g"), mode: 0.into(), exclusive: true, leased: false };
     let wanted = [
         (IntentKey::Dir(ROOT), Hold::Shared),
         (IntentKey::Name(ROOT, name("g")), Hold::Exclusive),
@@ -56,7 +57,7 @@ fn creating_tells_of_the_name_and_its_directory() {
 fn opening_what_exists_tells_nobody() {
     let mut w = World::new();
     let f = create(&mut w, ROOT, "f");
-    let op = Create { dir: ROOT, name: name("f"), mode: 0.into(), exclusive: false };
+    let op = Create { dir: ROOT, name: name("f"), mode: 0.into(), exclusive: false, leased: false };
     let outcome = w.run(&Credentials::root(), &op).unwrap();
     assert_eq!((outcome.object.unwrap().ino, outcome.created), (f, false));
     assert!(w.items.is_empty());

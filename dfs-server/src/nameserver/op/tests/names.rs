@@ -91,7 +91,8 @@ impl Pair {
                 } else {
                     model.open_or_make(who, dir, text, mode)
                 };
-                (wanted, Box::new(Create { dir: dir_ino, name, mode: mode.into(), exclusive }))
+                let mode = mode.into();
+                (wanted, Box::new(Create { dir: dir_ino, name, mode, exclusive, leased: false }))
             }
             3..6 => (
                 model.make(who, dir, text, Kind::Directory, mode),

@@ -25,7 +25,13 @@ fn without(privilege: Privilege) -> Credentials {
 fn world() -> (World, Ino, Ino) {
     let mut w = World::new();
     let alice = user(1000, 100, &[]);
-    let make = Create { dir: Ino::ROOT, name: name("f"), mode: 0o640.into(), exclusive: true };
+    let make = Create {
+        dir: Ino::ROOT,
+        name: name("f"),
+        mode: 0o640.into(),
+        exclusive: true,
+        leased: false,
+    };
     let file = w.run(&alice, &make).unwrap().object.unwrap().ino;
     let make = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o700.into() };
     let dir = w.run(&alice, &make).unwrap().object.unwrap().ino;

@@ -1,0 +1,160 @@
+//! Many calls over one stream: no HTTP/2 stream, headers and trailers for each of them.
+
+use dfs_proto::status;
+use dfs_proto::v1::calls_client::CallsClient;
+use dfs_proto::v1::{OneAnswer, OneCall, one_answer, one_call};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// Sends calls over a stream that is opened when first used, and again after it broke.
+#[derive(Clone, Debug)]
+pub struct CallStream {
+    client: CallsClient<Channel>,
+    runtime: Handle,
+    line: Arc<Mutex<Option<Arc<Line>>>>,
+    /// The server has no such stream.
+    absent: Arc<AtomicBool>,
+}
+
+/// One stream.
+#[derive(Debug)]
+struct Line {
+    calls: mpsc::UnboundedSender<OneCall>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last: u64,
+    answers: HashMap<u64, oneshot::Sender<Result<one_answer::Reply, Status>>>,
+    /// Why the stream has ended.
+    ended: Option<Status>,
+}
+
+impl CallStream {
+    /// Over `client`, driven by `runtime`.
+    pub fn new(client: CallsClient<Channel>, runtime: Handle) -> CallStream {
+        CallStream { client, runtime, line: Arc::default(), absent: Arc::default() }
+    }
+
+    /// Whether the server has turned out not to know it.
+    pub fn is_absent(&self) -> bool {
+        self.absent.load(Ordering::Relaxed)
+    }
+
+    /// Makes a call and waits for its answer; nothing if the server does not know such a stream, or
+    /// not this call in it. Errors: those of the server for this call; why the stream ended, and then
+    /// nobody knows whether the call was carried out.
+    pub async fn call(
+        &self,
+        request: one_call::Request,
+    ) -> Result<Option<one_answer::Reply>, Status> {
+        match self.answer(request).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(status) if status.code() == Code::Unimplemented => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn answer(&self, request: one_call::Request) -> Result<one_answer::Reply, Status> {
+        let line = self.line();
+        let (id, answer) = line.begin()?;
+        let _waiting = Begun { line: &line, id };
+        // Of a line that has just ended the answer says why.
+        let _ = line.calls.send(OneCall { id, request: Some(request) });
+        answer.await.unwrap_or_else(|_| Err(status::ended("the stream of calls ended")))
+    }
+
+    fn line(&self) -> Arc<Line> {
+        let mut present = self.line.lock().expect("no panic under this lock");
+        if let Some(line) = &*present
+            && line.waiting().ended.is_none()
+        {
+            return Arc::clone(line);
+        }
+        let (calls, queue) = mpsc::unbounded_channel();
+        let line = Arc::new(Line { calls, waiting: Mutex::default() });
+        *present = Some(Arc::clone(&line));
+        self.runtime.spawn(self.clone().serve(Arc::clone(&line), queue));
+        line
+    }
+
+    /// Hands out the answers of a line until it ends.
+    async fn serve(mut self, line: Arc<Line>, queue: mpsc::UnboundedReceiver<OneCall>) {
+        let status = match self.client.run(UnboundedReceiverStream::new(queue)).await {
+            Ok(answers) => {
+                let mut answers = answers.into_inner();
+                loop {
+                    match answers.message().await {
+                        Ok(Some(answer)) => line.answered(answer),
+                        Ok(None) => break status::ended("the server ended the stream"),
+                        Err(status) => break status,
+                    }
+                }
+            }
+            Err(status) => {
+                self.absent.store(status.code() == Code::Unimplemented, Ordering::Relaxed);
+                status
+            }
+        };
+        line.end(&status);
+    }
+}
+
+impl Line {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no panic under this lock")
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn begin(&self) -> Result<(u64, oneshot::Receiver<Result<one_answer::Reply, Status>>), Status> {
+        let mut waiting = self.waiting();
+        if let Some(status) = &waiting.ended {
+            return Err(status.clone());
+        }
+        waiting.last += 1;
+        let (id, (tell, answer)) = (waiting.last, oneshot::channel());
+        waiting.answers.insert(id, tell);
+        Ok((id, answer))
+    }
+
+    fn answered(&self, answer: OneAnswer) {
+        // Whoever asked may have given up.
+        let Some(tell) = self.waiting().answers.remove(&answer.id) else { return };
+        let _ = tell.send(match answer.reply {
+            Some(one_answer::Reply::Unread(unread)) => Err(status::from_unread(unread)),
+            Some(reply) => Ok(reply),
+            None => Err(status::internal("a reply that this client does not know")),
+        });
+    }
+
+    /// Every call under way ends with `status`, and every later one.
+    fn end(&self, status: &Status) {
+        let mut waiting = self.waiting();
+        waiting.ended = Some(status.clone());
+        for (_, tell) in waiting.answers.drain() {
+            let _ = tell.send(Err(status.clone()));
+        }
+    }
+}
+
+/// A call whose answer somebody waits for, until this is dropped.
+struct Begun<'a> {
+    line: &'a Line,
+    id: u64,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.line.waiting().answers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests;
