@@ -4,7 +4,7 @@ use dfs_core::range::Range;
 use dfs_core::{Code, FsError, errno};
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -34,6 +34,19 @@ pub fn read_zero_filled(file: &File, range: Range, buf: &mut Vec<u8>) -> io::Res
             Err(e) => return Err(e),
         }
     }
+    Ok(())
+}
+
+/// Appends the bytes of `range` to `buf`; those behind the end of the file are zero. Moves the file's
+/// own offset, which nothing else uses; memory is not cleared first, unlike for a read at an offset.
+pub fn append_zero_filled(mut file: &File, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
+    let len =
+        usize::try_from(range.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let end = buf.len() + len;
+    buf.reserve(len);
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(range.len()).read_to_end(buf)?;
+    buf.resize(end, 0);
     Ok(())
 }
 
