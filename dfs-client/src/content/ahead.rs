@@ -13,6 +13,7 @@ use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::inode_state::Held;
 use dfs_core::range::Range;
 use dfs_core::{Code, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit};
 
@@ -23,6 +24,8 @@ pub(crate) struct Batch {
     view: Arc<View>,
     /// The version number they are written under, asked for with the first.
     ver: OnceCell<u64>,
+    /// Bytes stored, for the server that waits for the lease.
+    sent: Arc<AtomicU64>,
     progress: Mutex<Progress>,
     ended: Notify,
 }
@@ -56,11 +59,20 @@ pub(crate) struct Taken {
     pub(crate) next: u32,
     /// Those that are stored.
     pub(crate) done: Vec<Uploaded>,
+    /// Their bytes; counts on.
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 impl Batch {
     fn new(held: Held, view: Arc<View>) -> Batch {
-        Batch { held, view, ver: OnceCell::new(), progress: Mutex::default(), ended: Notify::new() }
+        Batch {
+            held,
+            view,
+            ver: OnceCell::new(),
+            sent: Arc::default(),
+            progress: Mutex::default(),
+            ended: Notify::new(),
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -101,10 +113,11 @@ impl Content {
             let fits = |batch: &Arc<Batch>| {
                 batch.held.fence == held.fence && Arc::ptr_eq(&batch.view, &state.view)
             };
-            let batch = match state.batch.as_ref().filter(|batch| fits(batch)) {
-                Some(batch) => Arc::clone(batch),
-                None => Arc::new(Batch::new(held, Arc::clone(&state.view))),
-            };
+            let batch = state.batch.as_ref().filter(|batch| fits(batch)).cloned();
+            let batch = batch.unwrap_or_else(|| {
+                state.forget_batch();
+                Arc::new(Batch::new(held, Arc::clone(&state.view)))
+            });
             state.batch = Some(Arc::clone(&batch));
             batch.progress().running += 1;
             let (content, file) = (self.arc(), Arc::clone(file));
@@ -160,6 +173,7 @@ impl Content {
         let name = ObjectName { ino: file.ino, born: ver, n };
         self.client.rpc.create_object(&system(), name, bytes.into()).await?;
         let sent = Sent { range: stripe, id };
+        batch.sent.fetch_add(stripe.len(), Ordering::Relaxed);
         batch.progress().done.push(Uploaded { sent, name });
         Ok(())
     }
@@ -172,7 +186,9 @@ impl Content {
             state.committing = true;
             state.batch.take()?
         };
+        let report = self.report_progress(batch.held.grant, Arc::clone(&batch.sent));
         batch.wait().await;
+        report.abort();
         let (ver, held) = (*batch.ver.get()?, batch.held);
         let taken = {
             let progress = batch.progress();
@@ -181,6 +197,7 @@ impl Content {
                 ver,
                 next: progress.next,
                 done: progress.done.clone(),
+                sent: Arc::clone(&batch.sent),
             })
         };
         let mut state = file.lock();
@@ -209,6 +226,13 @@ impl State {
     pub(crate) fn taken_up(&mut self, unit: u64) {
         self.committing = false;
         self.ahead.committed(unit);
+    }
+
+    /// The lease of the batch is gone, and with it the right to name what was uploaded.
+    fn forget_batch(&mut self) {
+        if let Some(ver) = self.batch.take().and_then(|batch| batch.ver.get().copied()) {
+            self.uploading.remove(&ver);
+        }
     }
 
     /// Nobody will name what was uploaded.

@@ -58,7 +58,7 @@ impl Content {
         if !job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_))) {
             return Ok(Vec::new());
         }
-        let sent = Arc::new(AtomicU64::new(0));
+        let sent = job.ahead.as_ref().map_or_else(Arc::default, |ahead| Arc::clone(&ahead.sent));
         let progress = self.report_progress(job.held.grant, Arc::clone(&sent));
         let result = self.upload_all(file, job, ver, &sent).await;
         progress.abort();
@@ -121,7 +121,11 @@ impl Content {
     }
 
     /// Tells the server every second how many bytes were sent: only a recall makes it listen.
-    fn report_progress(&self, grant: GrantId, sent: Arc<AtomicU64>) -> tokio::task::AbortHandle {
+    pub(crate) fn report_progress(
+        &self,
+        grant: GrantId,
+        sent: Arc<AtomicU64>,
+    ) -> tokio::task::AbortHandle {
         let client = Arc::clone(&self.client);
         let report = async move {
             let mut tick = tokio::time::interval(PROGRESS_EVERY);

@@ -108,8 +108,11 @@ impl Services {
         let caller = self.caller(&req);
         let guard = guard(req.ino, req.grant, req.fence);
         let extents = extents_from(req.extents)?;
-        for (name, end) in named(&extents) {
-            self.server.check_object(&caller, name, guard.ino, end)?;
+        let check = |(name, end)| self.server.check_object(&caller, name, guard.ino, end);
+        if let Err(error) = named(&extents).into_iter().try_for_each(check) {
+            // A commit that is repeated has ended its upload.
+            let answered = self.server.answered(&caller)?;
+            return answered.map(|applied| commit_rep(&applied)).ok_or(error);
         }
         let commit = op::Commit {
             ino: guard.ino,
