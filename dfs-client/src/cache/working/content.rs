@@ -140,7 +140,7 @@ impl WorkingFile {
             self.record(&mut state, &records)?;
         }
         let has_room = state.has_room(range);
-        if let Err(e) = state.file.write_all_at(data, off) {
+        if let Err(e) = disk::write_in_steps(&state.file, off, data) {
             let e = state.err("write", &e);
             state.write_failed(range, known)?;
             self.account(&state)?;
