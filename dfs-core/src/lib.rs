@@ -5,8 +5,10 @@
 //! out. The numbered rows (`S4`, `K10`, `H5`) are those of the state tables in `PROTOCOL` section 9.
 
 pub mod access;
+pub mod ahead;
 pub mod attr;
 pub mod cache;
+pub mod checksum;
 pub mod collect;
 pub(crate) mod deadlines;
 pub mod errno;

@@ -67,6 +67,12 @@ pub const COLLECT_GAP: Duration = Duration::from_secs(120);
 pub const COLLECT_CANDIDATES: usize = 1_000_000;
 /// Stripe unit of new files: no object is longer and none crosses its boundary.
 pub const STRIPE_UNIT: u64 = 4 * 1024 * 1024;
+/// A file written from front to back for so many stripes is uploaded while the writing goes on.
+pub const AHEAD_STRIPES: u64 = 2;
+/// Stripes of one file that are uploaded at a time before a commit; each is in memory meanwhile.
+pub const AHEAD_AT_ONCE: usize = 4;
+/// The same of all files of a client together.
+pub const AHEAD_OF_ALL: usize = 8;
 /// Background commit of dirty data.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// The same for a handle that appends.

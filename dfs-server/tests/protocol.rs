@@ -58,6 +58,43 @@ fn change_waits_until_the_holder_of_a_promise_has_forgotten() {
     });
 }
 
+/// The first call ends the upload, and with it the right to name its objects.
+#[test]
+fn regression_repeated_commit_of_objects_gets_the_first_answer() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        let created = a.create("f").await.into_result().unwrap();
+        let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
+        let request = NewUploadReq {
+            ino: attr.ino,
+            grant: grant.id,
+            fence: grant.fence,
+            size_hint_bytes: 5,
+            ..Default::default()
+        };
+        let request = a.ask(request);
+        let upload = a.coherence.new_upload(request).await.unwrap().into_inner();
+        let ver = upload.into_result().unwrap().ver;
+        let name = Some(ObjectName { ino: attr.ino, born: ver, n: 0 });
+        let header = Some(ObjectHeader { name, len: 5, caller: Some(a.caller(0)) });
+        let piece = CreateObjectReq { header, data: "hello".into(), crc: crc32c::crc32c(b"hello") };
+        let stored = a.objects().create(tokio_stream::iter([piece])).await.unwrap().into_inner();
+        stored.into_result().unwrap();
+        let mut commit = a.inline(&attr, &grant, b"hello");
+        commit.upload_ver = ver;
+        commit.extents[0].source = name.map(extent::Source::Object);
+        let first = a.coherence.commit(commit.clone()).await.unwrap().into_inner();
+        let again = a.coherence.commit(commit.clone()).await.unwrap().into_inner();
+        assert_eq!(first.into_result().unwrap().attr, again.into_result().unwrap().attr);
+        // Another call may not name them any more.
+        commit.caller = Some(a.next_caller());
+        let other = a.coherence.commit(commit).await.unwrap().into_inner();
+        assert_eq!(other.fail.unwrap().code(), ErrorCode::Fenced);
+    });
+}
+
 #[test]
 fn repeated_operation_gets_the_first_answer_also_after_a_restart() {
     run(async {

@@ -4,12 +4,15 @@ use dfs_core::range::Range;
 use dfs_core::{Code, FsError, errno};
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Room is given back in pieces of this many bytes by every file system we know.
 pub const DISK_BLOCK: u64 = 4096;
+/// Written at a time. On ext4 (Linux 6.18) 4 KiB written into a file that was written by 1 MiB took 22
+/// us of processor time, by 64 KiB 3.4 us; writing it takes a sixth longer.
+const WRITE_STEP: u64 = 64 * 1024;
 /// Unit of `st_blocks` (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
@@ -34,6 +37,33 @@ pub fn read_zero_filled(file: &File, range: Range, buf: &mut Vec<u8>) -> io::Res
             Err(e) => return Err(e),
         }
     }
+    Ok(())
+}
+
+/// Writes bytes at an offset, step by step: what is written at once a file system keeps as one piece
+/// of memory, and looks at all of it for each small write that follows.
+pub fn write_in_steps(file: &File, start: u64, bytes: &[u8]) -> io::Result<()> {
+    let first = (WRITE_STEP - start % WRITE_STEP) as usize;
+    let (head, rest) = bytes.split_at(first.min(bytes.len()));
+    file.write_all_at(head, start)?;
+    let mut at = start + head.len() as u64;
+    for step in rest.chunks(WRITE_STEP as usize) {
+        file.write_all_at(step, at)?;
+        at += step.len() as u64;
+    }
+    Ok(())
+}
+
+/// Appends the bytes of `range` to `buf`; those behind the end of the file are zero. Moves the file's
+/// own offset, which nothing else uses; memory is not cleared first, unlike for a read at an offset.
+pub fn append_zero_filled(mut file: &File, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
+    let len =
+        usize::try_from(range.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let end = buf.len() + len;
+    buf.reserve(len);
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(range.len()).read_to_end(buf)?;
+    buf.resize(end, 0);
     Ok(())
 }
 

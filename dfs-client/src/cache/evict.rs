@@ -12,6 +12,10 @@ const ROUNDS: usize = 3;
 /// Room on the cache's file system that is left to the index, journals and others.
 const DISK_RESERVE: u64 = 1024 * 1024;
 
+/// Of the room that was seen this part is given out before anybody looks again, up to so many bytes.
+const SEEN_PART: u64 = 8;
+const SEEN_MAX: u64 = 64 * 1024 * 1024;
+
 /// What asking for room led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomOutcome {
@@ -36,16 +40,22 @@ struct Space {
 impl Cache {
     /// Gives up clean content, the least recently used first, until `bytes` more fit below the limit
     /// and on the cache's file system. Call it before bytes are written or filled. Room is not
-    /// reserved: threads that write at the same time may pass the limit by as much as they write.
+    /// reserved: threads that write at the same time may pass the limit by as much as they write, and
+    /// others may fill the disk until somebody looks again, after a second at the latest.
     /// The reserve is used up when nothing is left to give up.
     ///
     /// Errors: those of the cache's file system.
     pub fn make_room(&self, bytes: u64) -> Result<RoomOutcome> {
         let mut flush = Vec::new();
+        if self.has_room(bytes) {
+            return Ok(RoomOutcome { ok: true, flush });
+        }
         for _ in 0..ROUNDS {
             let Space { used, aim, .. } = self.space()?;
             let target = bytes_to_free(used, bytes, aim);
             if target == 0 && used.saturating_add(bytes) <= aim {
+                let left = (aim - used - bytes) / SEEN_PART;
+                self.seen.store(left.min(SEEN_MAX), Ordering::Relaxed);
                 return Ok(RoomOutcome { ok: true, flush });
             }
             let plan = self.give_up(target)?;
@@ -58,9 +68,22 @@ impl Cache {
         Ok(RoomOutcome { ok: used.saturating_add(bytes) <= most, flush })
     }
 
+    /// Whether there is room for `bytes` more by what was seen lately, which they take up. If not,
+    /// [`make_room`](Cache::make_room) looks.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let take = |seen: u64| seen.checked_sub(bytes);
+        self.seen.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Somebody else may have filled the disk meanwhile.
+    pub(super) fn look_again(&self) {
+        self.seen.store(0, Ordering::Relaxed);
+    }
+
     /// As [`make_room`](Cache::make_room), after a write was refused with `NoSpace`: gives up
     /// `bytes` of clean content whatever the file system says it has left.
     pub fn squeeze(&self, bytes: u64) -> Result<RoomOutcome> {
+        self.look_again();
         let plan = self.give_up(bytes)?;
         Ok(RoomOutcome { ok: plan.freed >= bytes, flush: plan.flush })
     }

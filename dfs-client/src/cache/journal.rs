@@ -7,6 +7,7 @@
 
 use super::disk::{self, io_error, read_zero_filled};
 use super::map::FileMap;
+use super::sums::Known;
 use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Fence, FsError, Ino, Result};
@@ -102,18 +103,18 @@ pub struct Found {
 }
 
 impl Journal {
-    /// Starts a journal in an empty file with its first record. A crash in between leaves no whole
+    /// Starts a journal in an empty file with its first records. A crash in between leaves no whole
     /// header, and so no work.
-    pub fn start(path: PathBuf, file: File, header: &Header, first: Record) -> Result<Journal> {
+    pub fn start(path: PathBuf, file: File, header: &Header, first: &[Record]) -> Result<Journal> {
         let mut bytes = header.encode();
-        let before = bytes.len() as u64;
-        bytes.extend(first.encode());
+        first.iter().for_each(|record| bytes.extend(record.encode()));
+        let before = (bytes.len() - RECORD.min(first.len() * RECORD)) as u64;
         if let Err(e) = file.write_all_at(&bytes, 0) {
             // What is left has no whole record.
             let _ = disk::remove(&path);
             return Err(io_error("write", &path, &e));
         }
-        let unconfirmed = matches!(first, Record::Write(..));
+        let unconfirmed = matches!(first.last(), Some(Record::Write(..)));
         Ok(Journal { file, path, len: bytes.len() as u64, before, unconfirmed })
     }
 
@@ -128,22 +129,24 @@ impl Journal {
         Ok(Journal { file, path: path.to_owned(), len, before: len, unconfirmed: false })
     }
 
-    /// Appends a record; on failure the journal is as before.
-    pub fn append(&mut self, record: Record) -> Result<()> {
-        if let Err(e) = self.file.write_all_at(&record.encode(), self.len) {
+    /// Appends records; on failure the journal is as before.
+    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let bytes: Vec<u8> = records.iter().flat_map(|record| record.encode()).collect();
+        if let Err(e) = self.file.write_all_at(&bytes, self.len) {
             // A torn tail is ignored anyway; cutting it only keeps the file tidy.
             let _ = self.file.set_len(self.len);
             return Err(io_error("append to", &self.path, &e));
         }
-        self.before = self.len;
-        self.len += RECORD as u64;
-        self.unconfirmed = matches!(record, Record::Write(..));
+        self.len += bytes.len() as u64;
+        self.before = self.len - RECORD as u64;
+        self.unconfirmed = matches!(last, Record::Write(..));
         Ok(())
     }
 
     /// Says that the last write happened, because its bytes are about to change again.
     pub fn confirm(&mut self) -> Result<()> {
-        if self.unconfirmed { self.append(Record::Done) } else { Ok(()) }
+        if self.unconfirmed { self.append(&[Record::Done]) } else { Ok(()) }
     }
 
     /// Takes the last record back: what it announced failed. It is overwritten and not cut off,
@@ -206,7 +209,7 @@ impl Found {
                 && map.may_keep(range)
                 && self.happened(range, crc, working)?
             {
-                map.kept(range);
+                map.kept(Known { range, crc });
             }
         }
         Ok(journal)

@@ -5,9 +5,10 @@
 //! checksummed pieces; nothing lies behind `size`; every byte from `min_size` to `size` is present,
 //! because the base has nothing to say about it.
 
-use super::sums::Sums;
+use super::sums::{Known, Sums};
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::{Range, RangeSet};
+use std::collections::BTreeMap;
 
 /// The state of the bytes of one file.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +29,13 @@ pub struct FileMap {
     pub holes: RangeSet,
     /// Clean bytes beside unsaved ones, without checksum until the next commit.
     pub loose: RangeSet,
+    /// What some of them are, as they were when a write left them over, by their first byte. Never
+    /// joined: the next write cuts few.
+    pub left: BTreeMap<u64, Known>,
     /// Checksums of the other clean bytes.
     pub sums: Sums,
+    /// Checksums of unsaved bytes, as far as they were not cut since: theirs once they are clean.
+    pub fresh: Sums,
     /// Number of bytes in `dirty`.
     pub dirty_bytes: u64,
 }
@@ -78,10 +84,22 @@ impl FileMap {
             self.size = self.size.max(range.end);
         }
         self.unsum(range);
-        self.loose.remove(range);
+        self.fresh.remove(range);
         self.holes.remove(range);
         self.present.insert(range);
         self.add_dirty(range);
+    }
+
+    /// As [`wrote`](FileMap::wrote), with the checksums of the bytes and of what they leave over.
+    pub fn wrote_known(&mut self, range: Range, bytes: &[Known], left: Vec<Known>) {
+        self.wrote(range);
+        self.fresh.add_known(bytes);
+        self.left_over(left);
+    }
+
+    /// Checksums of loose bytes that a change has left over.
+    pub fn left_over(&mut self, left: Vec<Known>) {
+        self.left.extend(left.into_iter().map(|known| (known.range.start, known)));
     }
 
     /// `range` was set to zero; it lies inside the file. Cut pieces as for `wrote`.
@@ -95,6 +113,7 @@ impl FileMap {
         if size < self.size {
             let gone = Range::new(size, u64::MAX);
             self.unsum(gone);
+            self.fresh.remove(gone);
             for set in [&mut self.present, &mut self.dirty, &mut self.holes, &mut self.loose] {
                 set.remove(gone);
             }
@@ -121,8 +140,16 @@ impl FileMap {
 
     /// Loose bytes at `start` were read and get their checksum.
     pub fn summed(&mut self, start: u64, bytes: &[u8]) {
-        self.loose.remove(Range::of_len(start, bytes.len() as u64));
+        self.forget_loose(Range::of_len(start, bytes.len() as u64));
         self.sums.add(start, bytes);
+    }
+
+    /// Loose bytes get the checksum they are known to have.
+    pub fn sum_left_over(&mut self) {
+        for known in std::mem::take(&mut self.left).into_values() {
+            self.loose.remove(known.range);
+            self.sums.add_known(&[known]);
+        }
     }
 
     /// Clean bytes of `range`, and the rest of the pieces they are in, are not here any more.
@@ -134,7 +161,8 @@ impl FileMap {
                 self.present.remove(piece);
             }
             self.sums.remove(part);
-            for set in [&mut self.present, &mut self.holes, &mut self.loose] {
+            self.forget_loose(part);
+            for set in [&mut self.present, &mut self.holes] {
                 set.remove(part);
             }
         }
@@ -154,6 +182,10 @@ impl FileMap {
             self.dirty.remove(range);
             for part in self.holes.gaps(range) {
                 self.loose.insert(part);
+                for known in self.fresh.take(part) {
+                    self.loose.remove(known.range);
+                    self.sums.add_known(&[known]);
+                }
             }
         }
         self.dirty_bytes = self.dirty.bytes();
@@ -168,9 +200,10 @@ impl FileMap {
     }
 
     /// Bytes of the base that [`may_keep`](FileMap::may_keep) allows are here.
-    pub fn kept(&mut self, range: Range) {
-        self.present.insert(range);
-        self.loose.insert(range);
+    pub fn kept(&mut self, known: Known) {
+        self.present.insert(known.range);
+        self.loose.insert(known.range);
+        self.left_over(vec![known]);
     }
 
     /// Clean ranges that take room and can be given up, in order.
@@ -207,8 +240,28 @@ impl FileMap {
         for piece in self.sums.partly(range) {
             self.loose.insert(piece);
         }
-        self.loose.remove(range);
+        self.forget_loose(range);
         self.sums.remove(range);
+    }
+
+    /// `range` is not loose any more.
+    fn forget_loose(&mut self, range: Range) {
+        self.loose.remove(range);
+        for known in self.left_in(range) {
+            self.left.remove(&known.range.start);
+        }
+    }
+
+    /// The checksums of loose bytes with a byte in `range`.
+    pub fn left_in(&self, range: Range) -> Vec<Known> {
+        let mut all = Vec::new();
+        for known in self.left.range(..range.end).rev().map(|(_, known)| known) {
+            if known.range.end <= range.start {
+                break;
+            }
+            all.push(*known);
+        }
+        all
     }
 
     /// Panics if an invariant of the module does not hold.
@@ -227,6 +280,9 @@ impl FileMap {
         assert!(!self.present.overlaps(Range::new(self.size, u64::MAX)), "{self:?}");
         assert!(self.min_size <= self.base_size && self.min_size <= self.size, "{self:?}");
         assert!(self.sums.iter().all(|piece| piece.end <= self.min_size), "{self:?}");
+        let unsaved = |piece: Range| self.dirty.covers(piece) && !self.holes.overlaps(piece);
+        assert!(self.fresh.iter().all(unsaved), "{self:?}");
+        assert!(self.left.values().all(|known| self.loose.covers(known.range)), "{self:?}");
         assert!(self.has_work() || self.loose.is_empty(), "{self:?}");
     }
 }

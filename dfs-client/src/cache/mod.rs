@@ -24,7 +24,7 @@ mod working;
 pub use evict::RoomOutcome;
 pub use journal::{Header, Owner, Unsaved};
 pub use sweep::Swept;
-pub use working::{ReadOutcome, Snapshot, WorkingFile};
+pub use working::{ReadOutcome, Sent, Snapshot, WorkingFile};
 
 pub(crate) use disk::{allocated, io_error, remove as remove_file, replace};
 pub(crate) use folder::make_dir;
@@ -38,7 +38,7 @@ use lru::LruCache;
 use map::FileMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use working::{Shared, Start};
 
@@ -51,6 +51,8 @@ pub struct Cache {
     shared: Arc<Shared>,
     index: Index,
     limit: u64,
+    /// Room that was there when somebody looked and was not asked for since.
+    seen: AtomicU64,
     files: Mutex<Files>,
     /// Held by whoever writes the index.
     persisting: Mutex<()>,
@@ -143,6 +145,7 @@ impl Cache {
             shared: Arc::new(Shared::new(folder, used)),
             index,
             limit: limit_bytes,
+            seen: AtomicU64::new(0),
             files: Mutex::new(files),
             persisting: Mutex::new(()),
         };

@@ -20,6 +20,7 @@ impl Cache {
     ///
     /// Errors: those of the index; the changes are kept for the next time.
     pub fn persist(&self) -> Result<()> {
+        self.look_again();
         let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = self.lock().take_changes();
         if batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty() {

@@ -4,6 +4,7 @@
 //! whole blocks are the rule, shorter pieces appear at the end of a file and around unsaved bytes.
 //! Neighbours inside a block are joined without reading them again.
 
+use dfs_core::checksum;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::Range;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,38 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const CHUNK: u64 = 1024 * CHECKSUM_BLOCK;
 /// Offset in the chunk, length, checksum; four bytes each, little endian.
 const STORED_PIECE: usize = 12;
+
+/// The CRC-32C of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Which bytes.
+    pub range: Range,
+    /// Their checksum.
+    pub crc: u32,
+}
+
+impl Known {
+    /// Those of `bytes`, which begin at `start`, cut at multiples of `unit`.
+    pub fn of(start: u64, bytes: &[u8], unit: u64) -> Vec<Known> {
+        let mut at = start;
+        let mut rest = bytes;
+        let mut all = Vec::with_capacity(bytes.len() / unit as usize + 2);
+        while !rest.is_empty() {
+            let room = (unit - at % unit) as usize;
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            let range = Range::of_len(at, now.len() as u64);
+            all.push(Known { range, crc: crc32c::crc32c(now) });
+            at = range.end;
+            rest = later;
+        }
+        all
+    }
+
+    /// The checksum of neighbours, in order, as a whole.
+    pub fn of_all(parts: &[Known]) -> u32 {
+        parts.iter().fold(0, |crc, part| checksum::joined(crc, part.crc, part.range.len()))
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
@@ -31,15 +64,25 @@ pub struct Sums {
 impl Sums {
     /// Adds the checksums of bytes that have none yet, from offset `start`.
     pub fn add(&mut self, start: u64, bytes: &[u8]) {
-        let mut at = start;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let room = (CHECKSUM_BLOCK - at % CHECKSUM_BLOCK) as usize;
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            self.add_piece(at, Piece { len: now.len() as u32, crc: crc32c::crc32c(now) });
-            at += now.len() as u64;
-            rest = later;
+        self.add_known(&Known::of(start, bytes, CHECKSUM_BLOCK));
+    }
+
+    /// Adds checksums of bytes that have none yet; none reaches over a border of blocks.
+    pub fn add_known(&mut self, sums: &[Known]) {
+        for known in sums {
+            let piece = Piece { len: known.range.len() as u32, crc: known.crc };
+            self.add_piece(known.range.start, piece);
         }
+    }
+
+    /// Takes out every piece with a byte in `range`; those wholly inside are the answer.
+    pub fn take(&mut self, range: Range) -> Vec<Known> {
+        let inside = self.overlapping(range).into_iter().filter(|piece| range.covers(*piece));
+        let known = inside
+            .map(|piece| Known { range: piece, crc: self.pieces[&piece.start].crc })
+            .collect();
+        self.remove(range);
+        known
     }
 
     fn add_piece(&mut self, start: u64, piece: Piece) {
@@ -160,7 +203,7 @@ impl Sums {
 }
 
 fn joined(left: Piece, right: Piece) -> Piece {
-    let crc = crc32c::crc32c_combine(left.crc, right.crc, right.len as usize);
+    let crc = checksum::joined(left.crc, right.crc, right.len.into());
     Piece { len: left.len + right.len, crc }
 }
 

@@ -207,9 +207,9 @@ fn cache_damaged_index_costs_no_unsaved_work() {
     let unsaved = cache.unsaved().unwrap();
     assert_eq!(unsaved[0].ranges, [Range::new(500, 5500)]);
     let file = cache.get(Ino(2)).unwrap().unwrap();
-    assert_eq!(file.read_dirty(Range::new(500, 5500)).unwrap(), content(2, 5000));
+    assert_eq!(file.read_dirty(&[Range::new(500, 5500)]).unwrap(), content(2, 5000));
     assert_eq!(cache.sweep(&false.into()).unwrap().strays, 1);
-    assert_eq!(file.read_dirty(Range::new(500, 5500)).unwrap(), content(2, 5000));
+    assert_eq!(file.read_dirty(&[Range::new(500, 5500)]).unwrap(), content(2, 5000));
     file.committed(&file.dirty_snapshot(), 2).unwrap();
     let journal = cache.shared.folder.unsaved(Ino(2));
     assert_eq!(std::fs::metadata(&journal).unwrap().len(), 0);

@@ -1,6 +1,7 @@
 //! Making unsaved work a new version (PROTOCOL 4.2).
 
 use super::Content;
+use super::ahead::Taken;
 use super::inode::{File, State};
 use super::plan::{Piece, plan};
 use super::remote::{Wanted, system};
@@ -30,8 +31,12 @@ pub(crate) struct Job {
     content: bool,
     staged: SetAttr,
     written_at: Option<Timestamp>,
-    /// How the changes travel.
+    /// How the changes travel that were not uploaded before.
     pub(crate) pieces: Vec<Piece>,
+    /// Uploads that were begun before.
+    pub(crate) ahead: Option<Taken>,
+    /// What of them the snapshot has as it was.
+    uploaded: Vec<Extent>,
     /// Changes that travel in the message, with their bytes.
     inline: Vec<Extent>,
 }
@@ -91,7 +96,8 @@ impl Content {
         loop {
             // Unsaved bytes without lease: their rescue is under way.
             file.wait_until(|s| s.machine.committable().is_some() || !s.machine.is_dirty()).await;
-            let Some(job) = self.prepare(file).await? else {
+            let ahead = self.end_uploads(file).await;
+            let Some(job) = self.prepare(file, ahead).await? else {
                 return match file.lock().losses == losses {
                     true => Ok(false),
                     false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
@@ -115,21 +121,29 @@ impl Content {
     }
 
     /// Takes the snapshot that the commit is about; none if nothing is unsaved.
-    async fn prepare(&self, file: &Arc<File>) -> Result<Option<Job>> {
+    async fn prepare(&self, file: &Arc<File>, ahead: Option<Taken>) -> Result<Option<Job>> {
+        let unit = self.stripe_unit();
         let _gate = file.gate.write().await;
-        let state = file.lock();
+        let mut state = file.lock();
         let Some(held) = state.machine.committable().filter(|_| state.has_work()) else {
+            state.give_up(ahead);
+            state.taken_up(unit);
             return Ok(None);
         };
+        let ahead = match ahead {
+            Some(ahead) if ahead.held.fence == held.fence => Some(ahead),
+            other => state.give_up(other),
+        };
         let (view, staged, written_at) = (Arc::clone(&state.view), state.staged, state.written_at);
-        drop(state);
         let content = view.working.has_work();
         let snapshot = view.working.dirty_snapshot();
-        let limits = self.client.session.limits();
-        let unit = or(limits.stripe_unit_bytes, STRIPE_UNIT);
-        let inline_max = or(limits.inline_max_bytes.into(), INLINE_MAX);
+        state.taken_up(unit);
+        drop(state);
+        let uploaded = ahead.as_ref().map_or_else(Vec::new, |ahead| ahead.unchanged(&snapshot));
+        let inline_max = or(self.client.session.limits().inline_max_bytes.into(), INLINE_MAX);
         let mut data: RangeSet = snapshot.ranges.iter().copied().collect();
         snapshot.holes.iter().for_each(|hole| data.remove(*hole));
+        uploaded.iter().for_each(|extent| data.remove(extent.range));
         let data: Vec<_> = data.iter().collect();
         let pieces = plan(&data, &snapshot.holes, unit, inline_max);
         let mut inline = Vec::new();
@@ -138,14 +152,26 @@ impl Content {
                 Piece::Hole(range) => inline.push(Extent { range: *range, source: Source::Hole }),
                 Piece::Inline(ranges) => {
                     for range in ranges {
-                        let bytes = view.working.read_dirty(*range)?;
+                        let bytes = view.working.read_dirty(&[*range])?;
                         inline.push(Extent { range: *range, source: Source::Inline(bytes) });
                     }
                 }
                 Piece::Object(_) => {}
             }
         }
-        Ok(Some(Job { held, view, snapshot, content, staged, written_at, pieces, inline }))
+        let job = Job {
+            held,
+            view,
+            snapshot,
+            content,
+            staged,
+            written_at,
+            pieces,
+            ahead,
+            uploaded,
+            inline,
+        };
+        Ok(Some(job))
     }
 
     /// Uploads, then commits. Answers the inode after it and what changed.
@@ -155,13 +181,26 @@ impl Content {
         job: &Job,
         release: bool,
     ) -> Result<(Attr, Vec<Extent>)> {
-        let mut extents = job.inline.clone();
-        let mut upload_ver = 0;
-        if job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_))) {
-            let (ver, objects) = self.upload(file, job).await?;
-            upload_ver = ver;
-            extents.extend(objects);
-        }
+        let uploads = job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_)));
+        let ver = match &job.ahead {
+            Some(ahead) => ahead.ver,
+            None if uploads => self.new_upload(file, job).await?,
+            None => 0,
+        };
+        let sent = self.send_under(file, job, ver, release).await;
+        file.lock().uploading.remove(&ver);
+        sent
+    }
+
+    async fn send_under(
+        &self,
+        file: &Arc<File>,
+        job: &Job,
+        upload_ver: u64,
+        release: bool,
+    ) -> Result<(Attr, Vec<Extent>)> {
+        let mut extents = [job.inline.as_slice(), &job.uploaded].concat();
+        extents.extend(self.upload(file, job, upload_ver).await?);
         extents.sort_by_key(|extent| extent.range.start);
         let mut request = v1::CommitReq {
             caller: None,
@@ -185,7 +224,6 @@ impl Content {
             }
             other => other?,
         };
-        file.lock().uploading = None;
         Ok((convert::need_attr(reply.attr)?, extents))
     }
 
@@ -280,6 +318,13 @@ impl State {
         unless_newer(&mut self.written_at, job.written_at);
         // A write since then says so again at its own commit.
         now.drop_suid &= self.written_at.is_some();
+    }
+}
+
+impl Content {
+    /// No object crosses a multiple of this many bytes.
+    pub(crate) fn stripe_unit(&self) -> u64 {
+        or(self.client.session.limits().stripe_unit_bytes, STRIPE_UNIT)
     }
 }
 

@@ -87,7 +87,8 @@ impl ContentHooks for Content {
             let mut state = file.lock();
             // The new session has no pins; what is read further must be local.
             state.pins.clear();
-            state.uploading = None;
+            state.uploading.clear();
+            state.batch = None;
         }
     }
 

@@ -1,14 +1,16 @@
 //! The content of one inode on this machine: its view, its lease, what is unsaved.
 
+use super::ahead::Batch;
 use super::manifest::Manifest;
 use super::view::{View, base_size};
 use crate::cache::WorkingFile;
+use dfs_core::ahead::Ahead;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::inode_state::InodeState;
 use dfs_core::limits::{COMMIT_EVERY, COMMIT_EVERY_APPEND};
 use dfs_core::time::Timestamp;
 use dfs_core::{Fence, FsError, Ino};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as Queue, Notify, RwLock};
@@ -82,8 +84,13 @@ pub(crate) struct State {
     pub(crate) failure: Option<FsError>,
     /// Versions the server keeps for handles that stay on them, with the number of such handles.
     pub(crate) pins: BTreeMap<u64, u32>,
-    /// A version number reserved for an upload under way.
-    pub(crate) uploading: Option<u64>,
+    /// Version numbers reserved for uploads that no commit has named yet.
+    pub(crate) uploading: BTreeSet<u64>,
+    /// What is uploaded before the next commit, and the objects of that.
+    pub(crate) ahead: Ahead,
+    pub(crate) batch: Option<Arc<Batch>>,
+    /// A commit is about to look at what was written.
+    pub(crate) committing: bool,
 }
 
 impl File {
@@ -121,7 +128,10 @@ impl File {
                 failures: 0,
                 failure: None,
                 pins: BTreeMap::new(),
-                uploading: None,
+                uploading: BTreeSet::new(),
+                ahead: Ahead::default(),
+                batch: None,
+                committing: false,
             }),
         }
     }

@@ -7,6 +7,7 @@
 //! Locks: see [`inode::File`]. The list of files is taken last and held only to look things up.
 
 mod advance;
+mod ahead;
 mod background;
 mod clone;
 mod commit;
@@ -36,6 +37,7 @@ use crate::cache::Cache;
 use crate::client::Client;
 use crate::recovered::RecoveryArea;
 use dfs_core::inode_state::{Effect, Event};
+use dfs_core::limits::AHEAD_OF_ALL;
 use dfs_core::{BootTime, Ino, Result};
 use inode::{File, Pages, State};
 use lru::LruCache;
@@ -43,6 +45,7 @@ pub(crate) use remote::held;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Semaphore;
 
 /// Files without open handle that are remembered with their extents.
 const IDLE_FILES_MAX: usize = 1024;
@@ -58,6 +61,8 @@ pub struct Content {
     /// Where unsaved bytes go that cannot be committed.
     pub(crate) recovered: Arc<RecoveryArea>,
     handles: handle::Table,
+    /// Uploads ahead of a commit that may be under way at a time.
+    ahead_slots: Arc<Semaphore>,
     files: Mutex<Files>,
     me: Weak<Content>,
 }
@@ -85,6 +90,7 @@ impl Content {
             cache,
             recovered,
             handles: handle::Table::default(),
+            ahead_slots: Arc::new(Semaphore::new(AHEAD_OF_ALL)),
             files: Mutex::new(Files {
                 known: HashMap::new(),
                 active: BTreeSet::new(),

@@ -24,8 +24,8 @@ impl Content {
             if state.open > 0 {
                 all.open.push(file.ino.0);
             }
-            all.uploads
-                .extend(state.uploading.map(|ver| v1::ReclaimUpload { ino: file.ino.0, ver }));
+            let uploads = state.uploading.iter();
+            all.uploads.extend(uploads.map(|&ver| v1::ReclaimUpload { ino: file.ino.0, ver }));
         }
         for view in self.handles.snapshots() {
             let ver = view.working.version();

@@ -104,6 +104,12 @@ impl Content {
         Ok(attr)
     }
 
+    /// Whether [`leave_group`](Content::leave_group) may have something to do for a handle.
+    pub(crate) fn may_leave_group(&self, fh: u64) -> bool {
+        let attr = self.handles.get(fh).ok().and_then(|h| self.client.metadata.attr(h.file.ino));
+        attr.is_some_and(|attr| attr.mode & (S_ISGID | S_IXGRP) == S_ISGID)
+    }
+
     /// Takes set-group-id from a file that nobody in its group may execute, if who changes the
     /// content is outside the group (Linux `setattr_should_drop_sgid`): the commit that brings the
     /// change is not done by who made it. `who` is asked only if it matters.

@@ -7,6 +7,7 @@ use super::lease::Ask;
 use super::room::JOURNAL_ROOM;
 use dfs_core::inode_state::{Effect, Event};
 use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
+use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
@@ -38,6 +39,35 @@ impl Content {
             committed?;
         }
         Ok(written)
+    }
+
+    /// As [`write`](Content::write), if that can be done without waiting for anything; none: it was
+    /// not.
+    pub fn write_now(
+        &self,
+        fh: u64,
+        off: u64,
+        data: &[u8],
+        kill_suid: bool,
+    ) -> Option<Result<usize>> {
+        let handle = self.writer(fh).ok()?;
+        let (file, flags) = (&handle.file, handle.flags);
+        // Direct handles may have to wait until the kernel forgot pages.
+        if data.is_empty() || flags.sync || flags.append || flags.direct {
+            return None;
+        }
+        self.client.session.lease_left()?;
+        let len = data.len() as u64;
+        if file.view().working.dirty_bytes() > self.dirty_bound() || !self.cache.has_room(len) {
+            return None;
+        }
+        let _gate = file.gate.try_read().ok()?;
+        match self.stage(file, off, data, kill_suid) {
+            Ok(Some(_)) => Some(Ok(data.len())),
+            Ok(None) => None,
+            Err(e) if e.code == Code::NoSpace => None,
+            Err(e) => Some(Err(e)),
+        }
     }
 
     /// Writes all of `data`, in smaller parts if the cache has no room for all of it at once: what
@@ -130,6 +160,7 @@ impl Content {
             return Ok(None);
         }
         file.view().working.write(at, data)?;
+        self.upload_ahead(file, Range::of_len(at, data.len() as u64));
         Ok(Some(at))
     }
 
@@ -164,10 +195,15 @@ impl Content {
         }
     }
 
+    /// Unsaved bytes of a file from which on they are committed.
+    fn dirty_bound(&self) -> u64 {
+        self.client.config.cache_bytes / DIRTY_PART
+    }
+
     /// Commits as we go, so that files larger than the cache can be written.
     async fn throttle(&self, file: &Arc<File>) -> Result<()> {
         let dirty = file.view().working.dirty_bytes();
-        let bound = self.client.config.cache_bytes / DIRTY_PART;
+        let bound = self.dirty_bound();
         if dirty > 2 * bound {
             return self.commit(file).await;
         }

@@ -87,7 +87,7 @@ fn recovered_entry_that_was_interrupted_is_removed_and_its_work_is_not() {
         RecoveryArea::open(&cache.recovered_dir(), RECOVERED_LIMIT, RECOVERED_AGE_MIN).unwrap();
     assert!(!area.data_path(&name).exists());
     assert!(file.has_work());
-    assert_eq!(file.read_dirty(Range::new(100_000, 100_010)).unwrap(), [2; 10]);
+    assert_eq!(file.read_dirty(&[Range::new(100_000, 100_010)]).unwrap(), [2; 10]);
 }
 
 #[test]

@@ -26,6 +26,20 @@ impl Vfs {
         self.content.write(fh, off, data, kill_suid).await
     }
 
+    /// As [`write`](Vfs::write), if that can be done without waiting for anything; none: it was not.
+    pub fn write_now(
+        &self,
+        fh: u64,
+        off: u64,
+        data: &[u8],
+        unprivileged: bool,
+    ) -> Option<Result<usize>> {
+        if unprivileged && self.content.may_leave_group(fh) {
+            return None;
+        }
+        self.content.write_now(fh, off, data, unprivileged)
+    }
+
     /// Copies up to `len` bytes between open files without moving data (copy_file_range(2)).
     ///
     /// Errors: `BadHandle`; `Invalid` if the ranges overlap; those of a commit.

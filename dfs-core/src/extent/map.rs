@@ -7,18 +7,29 @@ use crate::range::Range;
 /// Unit of `st_blocks` in bytes (POSIX `<sys/stat.h>`, Linux stat(2)).
 const BLOCK: u64 = 512;
 
-/// The stripe after `change` was written over it: what it covers is cut away, a hole leaves nothing
-/// in its place.
-pub fn overlay(stripe: &[Extent], change: &Extent) -> Vec<Extent> {
-    let before = Range::new(0, change.range.start);
-    let after = Range::new(change.range.end, u64::MAX);
-    let mut out = Vec::with_capacity(stripe.len() + 2);
-    out.extend(stripe.iter().filter_map(|extent| extent.part(before)));
-    if change.source != Source::Hole && !change.range.is_empty() {
-        out.push(change.clone());
+/// The stripe after `changes`, in order and none over another, were written over it: what they cover
+/// is cut away, a hole leaves nothing in its place.
+pub fn overlay(stripe: &[Extent], changes: &[Extent]) -> Vec<Extent> {
+    let mut out = Vec::with_capacity(stripe.len() + 2 * changes.len());
+    let (mut rest, mut at) = (stripe, 0);
+    for change in changes {
+        rest = keep(rest, Range::new(at, change.range.start), &mut out);
+        if change.source != Source::Hole && !change.range.is_empty() {
+            out.push(change.clone());
+        }
+        at = change.range.end;
     }
-    out.extend(stripe.iter().filter_map(|extent| extent.part(after)));
+    keep(rest, Range::new(at, u64::MAX), &mut out);
     merge(out)
+}
+
+/// Appends what of `extents` is in `range`; answers those that reach behind its start.
+fn keep<'a>(extents: &'a [Extent], range: Range, out: &mut Vec<Extent>) -> &'a [Extent] {
+    let before = extents.iter().take_while(|extent| extent.range.end <= range.start).count();
+    let rest = &extents[before..];
+    let inside = rest.iter().take_while(|extent| extent.range.start < range.end);
+    out.extend(inside.filter_map(|extent| extent.part(range)));
+    rest
 }
 
 /// The stripe of a file cut to `size` bytes.

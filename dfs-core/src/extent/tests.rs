@@ -3,6 +3,7 @@
 use super::*;
 use crate::limits::{COMPACT_EXTENTS, COMPACT_INLINE};
 use proptest::prelude::*;
+use std::slice::from_ref;
 
 const SPACE: u64 = 64;
 
@@ -61,7 +62,7 @@ proptest! {
                                          after in prop::collection::vec(change(), 0..8),
                                          part in (0..16usize, 1..16usize)) {
         let lay = |map: Vec<Extent>, changes: &[Extent]| {
-            changes.iter().fold(map, |map, change| overlay(&map, change))
+            changes.iter().fold(map, |map, change| overlay(&map, from_ref(change)))
         };
         let old = lay(Vec::new(), &before);
         let first = part.0.min(old.len());
@@ -92,7 +93,7 @@ proptest! {
         let mut map = Vec::new();
         let mut naive: Vec<Option<u8>> = vec![None; SPACE as usize];
         for change in &changes {
-            map = overlay(&map, change);
+            map = overlay(&map, from_ref(change));
             for (i, byte) in bytes_of(change).into_iter().enumerate() {
                 naive[change.range.start as usize + i] = byte;
             }
@@ -117,6 +118,24 @@ proptest! {
         prop_assert_eq!(seek_data(&short, size, a), first(true));
         let hole = (a < size).then(|| first(false).unwrap_or(size));
         prop_assert_eq!(seek_hole(&short, size, a), hole);
+    }
+
+    #[test]
+    fn extent_overlay_of_many_is_that_of_each(stripe in prop::collection::vec(change(), 0..12),
+                                              changes in prop::collection::vec(change(), 0..12)) {
+        let each = |map: Vec<Extent>, changes: &[Extent]| {
+            changes.iter().fold(map, |map, change| overlay(&map, from_ref(change)))
+        };
+        let stripe = each(Vec::new(), &stripe);
+        let mut free = Range::new(0, SPACE);
+        let mut apart = changes;
+        apart.sort_by_key(|change| change.range.start);
+        apart.retain_mut(|change| {
+            let part = change.part(free);
+            free.start = free.start.max(change.range.end);
+            part.is_some_and(|part| { *change = part; true })
+        });
+        prop_assert_eq!(overlay(&stripe, &apart), each(stripe.clone(), &apart));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use dfs_client::vfs::Vfs;
 use dfs_core::access::{Credentials, Privilege};
 use dfs_core::{FsError, Ino};
 use fuser::Errno;
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -57,6 +58,22 @@ impl Call<'_> {
         Call { tid: 0, ..self }
     }
 
+    /// Replies with the result of `work` if it has one at once, else gives the reply back.
+    pub fn serve_now<R: Fail, T>(
+        &self,
+        reply: R,
+        work: impl FnOnce() -> Option<dfs_core::Result<T>>,
+        answer: impl FnOnce(R, T),
+    ) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(None) => return Some(reply),
+            Ok(Some(Ok(value))) => answer(reply, value),
+            Ok(Some(Err(error))) => fail(self.op, self.ino, reply, &error),
+            Err(panic) => report(self.op, &*panic),
+        }
+        None
+    }
+
     /// Runs the operation `work` and gives its result to `answer`, which replies. What is ready at
     /// once is answered on this thread; the rest goes on in the client's runtime and stands on the
     /// wait list meanwhile.
@@ -98,13 +115,17 @@ async fn guard(op: &'static str, task: impl Future<Output = ()>) {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
         Ok(poll) => poll,
         Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            tracing::error!(op, panic = text.as_deref(), "bug: a request panicked, it gets EIO");
+            report(op, &*panic);
             Poll::Ready(())
         }
     })
     .await;
+}
+
+fn report(op: &'static str, panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(op, panic = text.as_deref(), "bug: a request panicked, it gets EIO");
 }
 
 /// Replies with the errno of a failure.

@@ -17,13 +17,18 @@ pub fn read(call: Call<'_>, fh: u64, off: u64, len: u32, reply: ReplyData) {
 }
 
 pub fn write(call: Call<'_>, fh: u64, off: u64, data: &[u8], flags: WriteFlags, reply: ReplyWrite) {
-    let (vfs, data) = (call.vfs(), data.to_vec());
+    let vfs = call.vfs();
+    let strips = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+    let now = || vfs.write_now(fh, off, data, strips);
+    // A write is at most `connect::MAX_WRITE` long.
+    let answer = |reply: ReplyWrite, written| reply.written(written as u32);
+    let Some(reply) = call.serve_now(reply, now, answer) else { return };
+    let data = data.to_vec();
     let (tid, uid, gid) = (call.tid, call.request.uid(), call.request.gid());
     let who = move || callers::exactly(tid, uid, gid, &[Privilege::SetId]);
-    let unprivileged = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then_some(who);
+    let unprivileged = strips.then_some(who);
     let work = async move { vfs.write(fh, off, &data, unprivileged).await };
-    // A write is at most `connect::MAX_WRITE` long.
-    call.serve(reply, work, |reply, written| reply.written(written as u32));
+    call.serve(reply, work, answer);
 }
 
 pub fn fallocate(call: Call<'_>, fh: u64, off: u64, len: u64, bits: i32, reply: ReplyEmpty) {

@@ -4,6 +4,7 @@ use super::read::Sealed;
 use super::{OBJECT_MAX, ObjectStore, TEMP, UNSYNCED_MAX, format, name};
 use crate::disk;
 use crate::metastore::Durability;
+use dfs_core::checksum;
 use dfs_core::extent::ObjectName;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::{Code, FsError, Result};
@@ -81,14 +82,21 @@ impl Writer {
     /// drop the writer. Fails with `BadChecksum` (damaged on the way), `Invalid` (more bytes than
     /// announced), `NoSpace` or `Io`.
     pub fn write(&mut self, chunk: &[u8], crc: u32) -> Result<()> {
-        if crc32c::crc32c(chunk) != crc {
+        let (blocks, last, sum) = self.sums(chunk);
+        if sum != crc {
             let text = format!("object {} at {}", name::text(self.name), self.written);
             return Err(FsError::new(Code::BadChecksum, text));
         }
         if chunk.len() as u64 > self.len - self.written {
             return Err(self.wrong_length(self.written + chunk.len() as u64));
         }
-        self.add_to_table(chunk);
+        self.table.extend(blocks);
+        self.block_crc = last;
+        self.written += chunk.len() as u64;
+        let ends = self.written == self.len && !chunk.is_empty();
+        if ends && !self.written.is_multiple_of(CHECKSUM_BLOCK) {
+            self.table.push(last);
+        }
         let result = self.file.write_all(chunk);
         result.map_err(|e| disk::failed(format_args!("write {}", name::text(self.name)), &e))
     }
@@ -98,17 +106,23 @@ impl Writer {
         FsError::new(Code::Invalid, text)
     }
 
-    fn add_to_table(&mut self, mut chunk: &[u8]) {
+    /// Checksums of the blocks that the next bytes complete, of the block they end in so far, and of
+    /// the bytes themselves; each byte is looked at once.
+    fn sums(&self, mut chunk: &[u8]) -> (Vec<u32>, u32, u32) {
+        let (mut blocks, mut block, mut sum) = (Vec::new(), self.block_crc, 0);
+        let mut at = self.written;
         while !chunk.is_empty() {
-            let left = (CHECKSUM_BLOCK - self.written % CHECKSUM_BLOCK).min(chunk.len() as u64);
+            let left = (CHECKSUM_BLOCK - at % CHECKSUM_BLOCK).min(chunk.len() as u64);
             let (piece, rest) = chunk.split_at(left as usize);
-            self.block_crc = crc32c::crc32c_append(self.block_crc, piece);
-            self.written += left;
-            if self.written.is_multiple_of(CHECKSUM_BLOCK) || self.written == self.len {
-                self.table.push(std::mem::take(&mut self.block_crc));
+            let crc = crc32c::crc32c(piece);
+            (block, sum) = (checksum::joined(block, crc, left), checksum::joined(sum, crc, left));
+            at += left;
+            if at.is_multiple_of(CHECKSUM_BLOCK) {
+                blocks.push(std::mem::take(&mut block));
             }
             chunk = rest;
         }
+        (blocks, block, sum)
     }
 
     /// Seals the object: after it returns, the object can be read and (in `Strict` mode) survives a

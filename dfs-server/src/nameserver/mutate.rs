@@ -87,6 +87,13 @@ impl NameServer {
         task.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// The stored answer to this call, if it is a repeated one.
+    pub fn answered(&self, caller: &Caller) -> Result<Option<Applied>> {
+        self.lock().sessions.check(caller.sid, caller.epoch, self.clock.now())?;
+        let stored = self.store.answer(caller.sid, caller.op)?;
+        stored.map(|stored| Ok(self.unpromised(Outcome::decode(&stored)?))).transpose()
+    }
+
     fn unpromised(&self, outcome: Outcome) -> Applied {
         Applied { outcome, as_of: self.lock().as_of(), promised: Vec::new() }
     }

@@ -6,7 +6,7 @@ use crate::nameserver::leases::{self, Wish, grant_to, guard};
 use crate::nameserver::locks::{self, held_to};
 use crate::nameserver::mutate::{Applied, Mutation};
 use crate::nameserver::op;
-use dfs_core::extent::Source;
+use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
 use dfs_core::{Fence, Result, SessionId, limits};
@@ -16,6 +16,7 @@ use dfs_proto::convert::{
 };
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -38,6 +39,18 @@ fn content_rep(found: Found) -> ContentRep {
         manifest,
         data: found.data.map(Into::into),
     }
+}
+
+/// The objects that extents name, each with the end of the bytes they take of it.
+fn named(extents: &[Extent]) -> BTreeMap<ObjectName, u64> {
+    let mut ends = BTreeMap::new();
+    for extent in extents {
+        if let Source::Object(name, off) = extent.source {
+            let end: &mut u64 = ends.entry(name).or_default();
+            *end = (*end).max(off.saturating_add(extent.range.len()));
+        }
+    }
+    ends
 }
 
 fn commit_rep(applied: &Applied) -> CommitRep {
@@ -95,11 +108,11 @@ impl Services {
         let caller = self.caller(&req);
         let guard = guard(req.ino, req.grant, req.fence);
         let extents = extents_from(req.extents)?;
-        for extent in &extents {
-            if let Source::Object(name, off) = extent.source {
-                let end = off.saturating_add(extent.range.len());
-                self.server.check_object(&caller, name, guard.ino, end)?;
-            }
+        let check = |(name, end)| self.server.check_object(&caller, name, guard.ino, end);
+        if let Err(error) = named(&extents).into_iter().try_for_each(check) {
+            // A commit that is repeated has ended its upload.
+            let answered = self.server.answered(&caller)?;
+            return answered.map(|applied| commit_rep(&applied)).ok_or(error);
         }
         let commit = op::Commit {
             ino: guard.ino,

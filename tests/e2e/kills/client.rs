@@ -80,6 +80,35 @@ fn kills_of_client_and_server_together_lose_nothing_acknowledged() {
     });
 }
 
+/// What was uploaded ahead of a commit that never came is of no use; the bytes are in the cache.
+#[test]
+fn killed_client_in_the_middle_of_uploads_has_its_bytes_rescued() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let b = w.mount(&server, "b");
+        let bytes = tree::random_bytes(&mut w.random(1), 26 << 20);
+        let file = sys::open(&a.at("f"), libc::O_RDWR | libc::O_CREAT).unwrap();
+        for (n, part) in bytes.chunks(1 << 20).enumerate() {
+            file.write_all_at(part, (n << 20) as u64).unwrap();
+        }
+        let objects = server.data().join("objects");
+        wait::until_true(BACK_WITHIN, "uploads without a commit", || {
+            !tree::containing(&objects, &bytes[..4096]).is_empty()
+        });
+        a.kill();
+        drop(file);
+        a.again();
+        let (here, there) = (a.at("f"), b.at("f"));
+        wait::within(BACK_WITHIN, "rescue", move || {
+            wait::until_true(BACK_WITHIN, "the unsaved bytes to be rescued", || {
+                std::fs::read(&there).unwrap() == bytes
+            });
+            assert!(std::fs::read(&here).unwrap() == bytes);
+        });
+    });
+}
+
 #[test]
 fn killed_client_with_a_conflict_keeps_its_bytes_aside() {
     world::run(LIMIT, |w| {

@@ -24,8 +24,19 @@ pub struct Snapshot {
     pub ranges: Vec<Range>,
     /// The parts of `ranges` that are zero and can be committed as holes.
     pub holes: Vec<Range>,
+    /// Parts of `ranges` that were read for an upload before and are the same now.
+    pub ahead: Vec<Sent>,
     /// Which snapshot of the file this is.
     serial: u64,
+}
+
+/// Bytes that were read for an upload ahead of the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Which.
+    pub range: Range,
+    /// Number of the reading, never used again for this file.
+    pub id: u64,
 }
 
 /// What [`WorkingFile::link_out`] put aside.
@@ -48,8 +59,10 @@ impl WorkingFile {
         state.snapshot += 1;
         state.rewritten.clear();
         state.min_since = state.map.size;
+        let ahead = std::mem::take(&mut state.ahead);
         let map = &state.map;
         Snapshot {
+            ahead,
             base_ver: map.base_ver,
             min_size: map.min_size,
             size: map.size,
@@ -189,7 +202,7 @@ impl State {
     pub(super) fn replace_by(&mut self, fresh: &Path) -> Result<()> {
         let old = self.file.metadata().map_err(|e| self.err("look at", &e))?.ino();
         if let Some(journal) = &mut self.journal {
-            journal.append(Record::Abandon(old))?;
+            journal.append(&[Record::Abandon(old)])?;
         }
         if let Err(e) = std::fs::rename(fresh, &self.path) {
             if let Some(journal) = &mut self.journal {
@@ -203,12 +216,14 @@ impl State {
     fn void_snapshot(&mut self) {
         self.snapshot += 1;
         self.rewritten.clear();
+        self.ahead.clear();
         self.min_since = self.map.size;
         self.row_changed = true;
     }
 
-    /// Gives every loose byte its checksum.
+    /// Gives every loose byte its checksum; those that are known need no reading.
     fn sum_loose(&mut self) -> Result<()> {
+        self.map.sum_left_over();
         let loose: Vec<Range> = self.map.loose.iter().collect();
         let mut bytes = Vec::new();
         for range in loose {

@@ -1,12 +1,17 @@
 //! Reading, filling and changing the bytes of a working file.
 
-use super::{State, WorkingFile};
-use crate::cache::disk::{self, DISK_BLOCK, read_zero_filled};
+use super::commit::Sent;
+use super::{State, WorkingFile, kept_records};
+use crate::cache::disk::{self, DISK_BLOCK, append_zero_filled, read_zero_filled};
 use crate::cache::journal::Record;
-use dfs_core::limits::FILE_SIZE_MAX;
+use crate::cache::sums::Known;
+use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
 use std::os::unix::fs::FileExt;
+
+/// Bytes read under one lock for an upload ahead of a commit.
+const AHEAD_STEP: u64 = 1024 * 1024;
 
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,24 +128,30 @@ impl WorkingFile {
         if range.end > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
+        let sums = Known::of(off, data, CHECKSUM_BLOCK);
         let mut state = self.lock();
-        let kept = state.verify_cut(range)?;
+        let left = state.verify_cut(range)?;
         let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
         if known {
             state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
         } else {
-            self.record_all(&mut state, kept)?;
-            self.record(&mut state, Record::Write(range, crc32c::crc32c(data)))?;
+            let mut records = kept_records(&left);
+            records.push(Record::Write(range, Known::of_all(&sums)));
+            self.record(&mut state, &records)?;
         }
-        if let Err(e) = state.file.write_all_at(data, off) {
+        let has_room = state.has_room(range);
+        if let Err(e) = disk::write_in_steps(&state.file, off, data) {
             let e = state.err("write", &e);
             state.write_failed(range, known)?;
             self.account(&state)?;
             return Err(e);
         }
-        state.map.wrote(range);
-        state.rewritten.insert(range);
-        state.row_changed = true;
+        state.map.wrote_known(range, &sums, left);
+        state.changed(range);
+        if has_room {
+            self.count_unsaved(&state);
+            return Ok(());
+        }
         self.account(&state)
     }
 
@@ -167,17 +178,18 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         if !range.is_empty() {
-            let kept = state.verify_cut(range)?;
-            self.record_all(&mut state, kept)?;
-            self.record(&mut state, Record::Zero(range))?;
+            let left = state.verify_cut(range)?;
+            let mut records = kept_records(&left);
+            records.push(Record::Zero(range));
+            self.record(&mut state, &records)?;
             if let Err(e) = disk::punch(&state.file, range) {
                 let e = state.err("punch", &e);
                 state.write_failed(range, false)?;
                 return Err(e);
             }
             state.map.zeroed(range);
-            state.rewritten.insert(range);
-            state.row_changed = true;
+            state.map.left_over(left);
+            state.changed(range);
         }
         self.account(&state)
     }
@@ -192,42 +204,67 @@ impl WorkingFile {
         self.account(&state)
     }
 
-    /// Bytes for an upload, as they are now: zeros in holes and behind the end. `range` must be
-    /// local, as the ranges of a snapshot are until they are cut off.
-    pub fn read_dirty(&self, range: Range) -> Result<Vec<u8>> {
-        let state = self.lock();
-        let mut bytes = Vec::new();
-        read_zero_filled(&state.file, range, &mut bytes).map_err(|e| state.err("read", &e))?;
-        let inside = range.intersect(state.map.extent());
-        bytes[inside.len() as usize..].fill(0);
-        state.clear_holes(range, &mut bytes);
-        Ok(bytes)
+    /// Bytes for an upload, as they are now: zeros in holes and behind the end. The ranges must be
+    /// local, as those of a snapshot are until they are cut off.
+    pub fn read_dirty(&self, ranges: &[Range]) -> Result<Vec<u8>> {
+        let len: u64 = ranges.iter().map(|range| range.len()).sum();
+        let mut all = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+        for &range in ranges {
+            let state = self.lock();
+            let from = all.len();
+            append_zero_filled(&state.file, range, &mut all).map_err(|e| state.err("read", &e))?;
+            let bytes = &mut all[from..];
+            let inside = range.intersect(state.map.extent());
+            bytes[inside.len() as usize..].fill(0);
+            state.clear_holes(range, bytes);
+        }
+        Ok(all)
+    }
+
+    /// Bytes for an upload before the commit that will name it; a snapshot lists those that are the
+    /// same then. None: not all of `range` is unsaved, or it changes now.
+    pub fn read_ahead(&self, range: Range) -> Result<Option<(u64, Vec<u8>)>> {
+        let id = {
+            let mut state = self.lock();
+            if !state.map.dirty.covers(range) || state.map.holes.overlaps(range) {
+                return Ok(None);
+            }
+            state.last_ahead += 1;
+            let id = state.last_ahead;
+            state.ahead.push(Sent { range, id });
+            id
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(range.len()).unwrap_or(0));
+        for at in (range.start..range.end).step_by(AHEAD_STEP as usize) {
+            // Writers get their turn in between.
+            let state = self.lock();
+            if !state.ahead.iter().any(|sent| sent.id == id) {
+                return Ok(None);
+            }
+            let part = Range::of_len(at, AHEAD_STEP).intersect(range);
+            append_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+        }
+        Ok(Some((id, bytes)))
     }
 
     fn resize(&self, state: &mut State, size: u64) -> Result<()> {
         if size > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
-        let cut = state.verify_cut(Range::new(size, state.map.size))?;
-        // The piece that the new end cuts keeps a checksum of what is left.
-        let mut kept = None;
-        for piece in state.map.sums.partly(Range::new(size, u64::MAX)) {
-            kept = state.verify(piece)?.map(|bytes| (piece.start, bytes));
-        }
-        self.record_all(state, cut)?;
-        self.record(state, Record::Resize(size))?;
+        let left = state.verify_cut(Range::new(size, state.map.size))?;
+        let mut records = kept_records(&left);
+        records.push(Record::Resize(size));
+        self.record(state, &records)?;
         if let Err(e) = state.file.set_len(size) {
             let e = state.err("set the size of", &e);
             state.undo()?;
             return Err(e);
         }
         state.map.resized(size);
-        if let Some((start, bytes)) = kept {
-            state.map.summed(start, &bytes[..(size - start) as usize]);
-        }
+        state.map.left_over(left);
+        state.spoil(Range::new(size, u64::MAX));
         state.rewritten.remove(Range::new(size, u64::MAX));
         state.min_since = state.min_since.min(size);
-        state.row_changed = true;
         Ok(())
     }
 }
@@ -254,10 +291,31 @@ impl State {
     /// A write to `range` failed half way: bytes that were clean may be anything now.
     fn write_failed(&mut self, range: Range, known: bool) -> Result<()> {
         self.map.forget(range);
-        self.row_changed = true;
+        self.map.fresh.remove(range);
+        self.changed(range);
         // The size matters to passthrough handles only; reads are cut at the size of the map.
         let _ = self.file.set_len(self.map.size);
         if known { Ok(()) } else { self.undo() }
+    }
+
+    /// The bytes of `range` are not what they were.
+    fn changed(&mut self, range: Range) {
+        self.rewritten.insert(range);
+        self.spoil(range);
+    }
+
+    /// What was read of `range` ahead of a commit is of no use to it.
+    fn spoil(&mut self, range: Range) {
+        self.ahead.retain(|sent| !sent.range.overlaps(range));
+        self.row_changed = true;
+    }
+
+    /// Whether a write of `range` takes no room on disk that is not taken already.
+    fn has_room(&self, range: Range) -> bool {
+        let is_stored = |part: Range| !self.map.holes.covers(part);
+        let block = range.align_out(DISK_BLOCK);
+        self.map.present.covers(range) && !self.map.holes.overlaps(range)
+            || block.len() == DISK_BLOCK && self.map.present.within(block).any(is_stored)
     }
 
     /// A journal that is idle by that is found when the file settles.

@@ -34,7 +34,7 @@ fn killed(
 }
 
 fn read_dirty(cache: &Cache, range: Range) -> Vec<u8> {
-    cache.get(INO).unwrap().unwrap().read_dirty(range).unwrap()
+    cache.get(INO).unwrap().unwrap().read_dirty(&[range]).unwrap()
 }
 
 #[test]
@@ -68,11 +68,19 @@ fn rest_of_a_cut_block_that_rots_is_not_believed() {
         disk.write_all_at(b"rot", 100_000).unwrap();
     });
     let cache = Cache::open(dir.path(), u64::MAX / 2).unwrap();
-    let present = cache.get(INO).unwrap().unwrap().present();
-    assert!(!present.overlaps(Range::new(70_005, 131_072)), "{present:?}");
-    assert!(
-        present.covers(Range::new(65_536, 70_005)) && present.covers(Range::new(131_072, SIZE))
-    );
+    let file = cache.get(INO).unwrap().unwrap();
+    let part = Range::new(98_304, 102_400);
+    assert_eq!(file.missing(part), [part], "{:?}", file.present());
+    assert!(file.present().gaps(WHOLE) == [part], "{:?}", file.present());
+    // Nor by whoever writes into it.
+    assert!(file.fill(1, part.start, &base()[98_304..102_400]).unwrap());
+    file.write(99_000, &[0xee; 5]).unwrap();
+    file.write(110_000, &[0xee; 5]).unwrap();
+    let disk = std::fs::OpenOptions::new().write(true).open(file.path()).unwrap();
+    disk.write_all_at(b"rot", 111_000).unwrap();
+    file.write(112_000, &[0xee; 1000]).unwrap();
+    let rest = [Range::new(110_592, 112_000), Range::new(113_000, 114_688)];
+    assert!(file.present().gaps(WHOLE) == rest, "{:?}", file.present());
 }
 
 #[test]

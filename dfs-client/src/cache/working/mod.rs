@@ -21,6 +21,7 @@ use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
 use super::map::FileMap;
 use super::spare::Spares;
+use super::sums::Known;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::time::Timestamp;
@@ -33,8 +34,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) use commit::PutAside;
-pub use commit::Snapshot;
+pub use commit::{Sent, Snapshot};
 pub use content::ReadOutcome;
+
+/// Bytes that one checksum of what a change has left over covers.
+const LEFT_PART: u64 = 4096;
 
 /// What all working files of a cache share.
 #[derive(Debug)]
@@ -84,6 +88,10 @@ struct State {
     rewritten: RangeSet,
     /// Smallest size since then.
     min_since: u64,
+    /// What was read for uploads ahead of the next commit and is the same now.
+    ahead: Vec<Sent>,
+    /// Number of the last of them.
+    last_ahead: u64,
     /// Where the last read ended.
     read_at: u64,
     /// The index row is out of date.
@@ -144,6 +152,8 @@ impl WorkingFile {
             snapshot: 0,
             rewritten: RangeSet::new(),
             min_since: map.min_size,
+            ahead: Vec::new(),
+            last_ahead: 0,
             read_at: 0,
             row_changed: new,
             whole_row: new,
@@ -159,7 +169,11 @@ impl WorkingFile {
             state: Mutex::new(state),
         };
         working.drop_idle_journal(&mut working.lock())?;
-        working.account(&working.lock())?;
+        match new {
+            // It was made or emptied, and takes no room.
+            true => working.count_disk(0),
+            false => working.account(&working.lock())?,
+        }
         Ok(working)
     }
 
@@ -227,17 +241,25 @@ impl WorkingFile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what the file takes on disk now. Call after every change.
-    fn account(&self, state: &State) -> Result<()> {
+    /// Takes over how much is unsaved now. Enough after a change that took no room on disk.
+    fn count_unsaved(&self, state: &State) {
         let dirty = if state.map.has_work() { state.map.dirty_bytes.max(1) } else { 0 };
         self.dirty_bytes.store(dirty, Ordering::Relaxed);
+    }
+
+    /// Takes over what the file takes on disk now. Call after every change.
+    fn account(&self, state: &State) -> Result<()> {
+        self.count_unsaved(state);
         if state.gone {
             return Ok(());
         }
-        let now = disk::allocated(&state.file).map_err(|e| state.err("look at", &e))?;
+        self.count_disk(disk::allocated(&state.file).map_err(|e| state.err("look at", &e))?);
+        Ok(())
+    }
+
+    fn count_disk(&self, now: u64) {
         let before = self.disk_bytes.swap(now, Ordering::Relaxed);
         self.shared.used.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-        Ok(())
     }
 
     fn header(&self, state: &State) -> Header {
@@ -259,13 +281,8 @@ impl WorkingFile {
         (state.verifier, state.boot) = (folder.verifier(), folder.boot());
     }
 
-    /// Puts records into the journal.
-    fn record_all(&self, state: &mut State, records: Vec<Record>) -> Result<()> {
-        records.into_iter().try_for_each(|record| self.record(state, record))
-    }
-
-    /// Puts a record into the journal, which is started if there is none.
-    fn record(&self, state: &mut State, record: Record) -> Result<()> {
+    /// Puts records into the journal, which is started if there is none.
+    fn record(&self, state: &mut State, records: &[Record]) -> Result<()> {
         if state.gone {
             return Ok(());
         }
@@ -274,10 +291,10 @@ impl WorkingFile {
             self.adopt(state);
             let path = self.shared.folder.unsaved(self.ino);
             let file = self.shared.spares.take(&self.shared.folder, self.ino)?;
-            state.journal = Some(Journal::start(path, file, &self.header(state), record)?);
+            state.journal = Some(Journal::start(path, file, &self.header(state), records)?);
             return Ok(());
         }
-        state.journal.as_mut().map_or(Ok(()), |journal| journal.append(record))
+        state.journal.as_mut().map_or(Ok(()), |journal| journal.append(records))
     }
 
     /// Writes the journal anew from what is unsaved now, or removes it.
@@ -352,8 +369,7 @@ impl State {
 
     /// Whether the bytes of a piece are what they were; if not, the piece is forgotten.
     fn verify(&mut self, piece: Range) -> Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        read_zero_filled(&self.file, piece, &mut bytes).map_err(|e| self.err("read", &e))?;
+        let bytes = self.bytes_of(piece)?;
         if self.map.sums.broken(piece.start, &bytes).is_empty() {
             return Ok(Some(bytes));
         }
@@ -368,31 +384,36 @@ impl State {
         self.row_changed = true;
     }
 
-    /// Verifies the pieces that a change of `range` cuts, before their checksum is given up. What is
-    /// left of them gets a checksum of its own, for the journal.
-    fn verify_cut(&mut self, range: Range) -> Result<Vec<Record>> {
-        let mut cut = Vec::new();
-        for piece in self.map.sums.partly(range) {
-            if self.verify(piece)?.is_some() {
-                cut.push(piece);
+    /// Verifies the clean bytes that a change of `range` cuts, before their checksum is given up, and
+    /// sums up what is left of them: in parts so small that the next change cuts few of them.
+    fn verify_cut(&mut self, range: Range) -> Result<Vec<Known>> {
+        let mut left = Vec::new();
+        let whole = self.map.sums.partly(range);
+        let parts = self.map.left_in(range);
+        for piece in whole {
+            if let Some(bytes) = self.verify(piece)? {
+                left.extend(left_of(piece, &bytes, range));
             }
         }
-        let blocks = range.align_out(CHECKSUM_BLOCK);
-        cut.extend(self.map.loose.within(blocks).filter(|part| part.overlaps(range)));
-        let left = cut.iter().flat_map(|part| {
-            [
-                part.intersect(Range::new(0, range.start)),
-                part.intersect(Range::new(range.end, u64::MAX)),
-            ]
-        });
-        left.filter(|part| !part.is_empty()).map(|part| self.kept(part)).collect()
+        for known in parts.into_iter().filter(|known| !range.covers(known.range)) {
+            let bytes = self.bytes_of(known.range)?;
+            match crc32c::crc32c(&bytes) == known.crc {
+                true => left.extend(left_of(known.range, &bytes, range)),
+                false => self.forget_broken(known.range),
+            }
+        }
+        Ok(left)
+    }
+
+    fn bytes_of(&self, range: Range) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        read_zero_filled(&self.file, range, &mut bytes).map_err(|e| self.err("read", &e))?;
+        Ok(bytes)
     }
 
     /// The record that bytes are here and clean.
     fn kept(&self, range: Range) -> Result<Record> {
-        let mut bytes = Vec::new();
-        read_zero_filled(&self.file, range, &mut bytes).map_err(|e| self.err("read", &e))?;
-        Ok(Record::Kept(range, crc32c::crc32c(&bytes)))
+        Ok(Record::Kept(range, crc32c::crc32c(&self.bytes_of(range)?)))
     }
 
     /// The records of all clean bytes without a checksum of the index, block by block.
@@ -408,6 +429,21 @@ impl State {
         }
         Ok(records)
     }
+}
+
+/// The checksums of what a change of `range` leaves of `piece`.
+fn left_of(piece: Range, bytes: &[u8], range: Range) -> Vec<Known> {
+    let before = piece.intersect(Range::new(0, range.start));
+    let behind = piece.intersect(Range::new(range.end, u64::MAX));
+    let place =
+        |part: Range| (part.start - piece.start) as usize..(part.end - piece.start) as usize;
+    let sums = |part: Range| Known::of(part.start, &bytes[place(part)], LEFT_PART);
+    [before, behind].into_iter().filter(|part| !part.is_empty()).flat_map(sums).collect()
+}
+
+/// The records that bytes are here and clean.
+fn kept_records(left: &[Known]) -> Vec<Record> {
+    left.iter().map(|known| Record::Kept(known.range, known.crc)).collect()
 }
 
 /// The folder is made when its first file is.

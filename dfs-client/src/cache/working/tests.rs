@@ -28,6 +28,7 @@ enum Op {
     Commit { rewrite: Option<(u64, u64, u8)>, cut: Option<u64> },
     Advance { changed: Range, byte: u8, size: u64 },
     Reset,
+    Ahead(Range),
 }
 
 fn place() -> impl Strategy<Value = u64> {
@@ -64,6 +65,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => (stretch(), 1..255u8, place())
             .prop_map(|(changed, byte, size)| Op::Advance { changed, byte, size }),
         1 => Just(Op::Reset),
+        3 => stretch().prop_map(Op::Ahead),
     ]
 }
 
@@ -74,6 +76,8 @@ struct Model {
     alive: Option<(Cache, Arc<WorkingFile>)>,
     versions: BTreeMap<u64, Vec<u8>>,
     view: Vec<u8>,
+    /// What was read ahead of the next commit.
+    ahead: BTreeMap<u64, Vec<u8>>,
     salt: u8,
 }
 
@@ -97,7 +101,7 @@ impl Model {
         let hole = (size / 3) as usize..(size / 2) as usize;
         view[hole].fill(0);
         let versions = BTreeMap::from([(1, view.clone())]);
-        Model { dir, alive: Some((cache, file)), versions, view, salt: 0 }
+        Model { dir, alive: Some((cache, file)), versions, view, ahead: BTreeMap::new(), salt: 0 }
     }
 
     fn cache(&self) -> &Cache {
@@ -204,7 +208,7 @@ impl Model {
                 state.journal.as_mut().unwrap().confirm().unwrap();
             } else {
                 let record = Record::Write(range, crc32c::crc32c(&bytes));
-                file.record(&mut state, record).unwrap();
+                file.record(&mut state, &[record]).unwrap();
             }
             let part = &bytes[..bytes.len().min(reached as usize)];
             state.file.write_all_at(part, at).unwrap();
@@ -227,7 +231,11 @@ impl Model {
         version.resize(snapshot.min_size as usize, 0);
         version.resize(snapshot.size as usize, 0);
         for range in &snapshot.ranges {
-            put(&mut version, range.start, &self.file().read_dirty(*range).unwrap());
+            put(&mut version, range.start, &self.file().read_dirty(&[*range]).unwrap());
+        }
+        for sent in &snapshot.ahead {
+            let inside = sent.range.start as usize..sent.range.end as usize;
+            assert!(self.ahead[&sent.id] == version[inside], "{sent:?} is not what was written");
         }
         assert!(version == self.view, "the new version is not what the program wrote");
         for hole in &snapshot.holes {
@@ -315,6 +323,11 @@ impl Model {
             Op::TornWrite { at, len, byte, reached } => self.torn_write(at, len, byte, reached),
             Op::Commit { rewrite, cut } => self.commit(rewrite, cut),
             Op::Advance { changed, byte, size } => self.advance(changed, byte, size),
+            Op::Ahead(range) => {
+                if let Some((id, bytes)) = self.file().read_ahead(range).unwrap() {
+                    self.ahead.insert(id, bytes);
+                }
+            }
             Op::Reset if !self.file().has_work() => {
                 let (ver, size) = (self.file().version(), self.file().size());
                 self.file().reset(ver, size).unwrap();

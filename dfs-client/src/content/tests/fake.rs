@@ -44,6 +44,12 @@ pub(super) struct Store {
     pub(super) slow_releases: bool,
     /// Commits are carried out, and not answered yet.
     pub(super) slow_commits: bool,
+    /// The stripe unit it tells, in bytes; 0: it tells none.
+    pub(super) unit: u64,
+    /// There is no room for objects.
+    pub(super) full: bool,
+    /// Objects refused.
+    pub(super) refused: u64,
 }
 
 /// Shared by the services and the test.
@@ -308,8 +314,15 @@ impl FileStore for Fake {
             bytes.extend(piece.data);
         }
         let name = name.unwrap();
-        self.lock().objects.insert((name.ino, name.born, name.n), bytes);
-        Ok(Response::new(CreateObjectRep::default()))
+        self.answer(|s| {
+            if s.full {
+                s.refused += 1;
+                return Err(FsError::from(Code::NoSpace));
+            }
+            let old = s.objects.insert((name.ino, name.born, name.n), bytes);
+            assert!(old.is_none(), "a name was used twice");
+            Ok(CreateObjectRep::default())
+        })
     }
 
     async fn read(&self, r: Request<ReadObjectReq>) -> Answer<Self::ReadStream> {
@@ -339,6 +352,7 @@ impl Session for Fake {
             root: 1,
             protocol: 1,
             next_op_id: 1,
+            limits: Some(Limits { stripe_unit_bytes: self.lock().unit, ..Default::default() }),
             ..Default::default()
         }))
     }

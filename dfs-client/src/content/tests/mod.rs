@@ -1,3 +1,4 @@
+mod ahead;
 mod bytes;
 mod fake;
 mod rig;

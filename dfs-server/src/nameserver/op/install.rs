@@ -44,8 +44,8 @@ impl NewContent {
         if self.min_size < row.attr.size {
             stripes.cut(txn, self.min_size)?;
         }
-        for change in &self.changes {
-            stripes.overlay(txn, change)?;
+        for changes in self.changes.chunk_by(|one, next| share_stripe(one, next, row.unit)) {
+            stripes.overlay(txn, changes)?;
         }
         for (index, touched) in stripes.touched {
             row.attr.blocks += extent::blocks(&touched.stripe);
@@ -65,6 +65,14 @@ pub(super) fn demand_size(size: u64) -> Result<()> {
         return Err(FsError::new(Code::FileTooBig, format!("size of {size} bytes")));
     }
     Ok(())
+}
+
+/// Whether two changes are data of the same stripe, one behind the other.
+fn share_stripe(one: &Extent, next: &Extent, unit: u64) -> bool {
+    one.range.end <= next.range.start
+        && one.source != Source::Hole
+        && next.source != Source::Hole
+        && one.range.start / unit == next.range.start / unit
 }
 
 /// The stripes of a file that a change touches.
@@ -106,21 +114,22 @@ impl Stripes {
         Ok(())
     }
 
-    /// Lays one change over. A hole only touches stripes that have a record: it may span more
-    /// stripes than could ever be visited.
-    fn overlay(&mut self, txn: &Txn<'_>, change: &Extent) -> Result<()> {
-        let (first, last) = self.indexes(change.range);
-        if change.source == Source::Hole {
-            self.load(txn, change.range)?;
+    /// Lays changes over: data of one stripe, or one hole. A hole only touches stripes that have a
+    /// record: it may span more stripes than could ever be visited.
+    fn overlay(&mut self, txn: &Txn<'_>, changes: &[Extent]) -> Result<()> {
+        let range = Range::new(changes[0].range.start, changes[changes.len() - 1].range.end);
+        let (first, last) = self.indexes(range);
+        if changes[0].source == Source::Hole {
+            self.load(txn, range)?;
         } else {
             assert_eq!(first, last, "data lies in one stripe");
             if !self.touched.contains_key(&first) {
-                self.load(txn, change.range)?;
+                self.load(txn, range)?;
                 self.touched.entry(first).or_default();
             }
         }
         for (_, touched) in self.touched.range_mut(first..=last) {
-            touched.stripe = extent::overlay(&touched.stripe, change);
+            touched.stripe = extent::overlay(&touched.stripe, changes);
         }
         Ok(())
     }
