@@ -8,6 +8,7 @@
 
 mod advance;
 mod background;
+mod beside;
 mod clone;
 mod commit;
 mod fetch;
@@ -59,6 +60,8 @@ pub struct Content {
     pub(crate) recovered: Arc<RecoveryArea>,
     handles: handle::Table,
     files: Mutex<Files>,
+    /// Taken before any other lock, and for a moment.
+    beside: Mutex<beside::Beside>,
     me: Weak<Content>,
 }
 
@@ -92,6 +95,7 @@ impl Content {
                 conflicts: HashMap::new(),
                 sweep_at: IDLE_FILES_MAX,
             }),
+            beside: Mutex::new(beside::Beside::new()),
             me: me.clone(),
         })
     }
@@ -109,6 +113,10 @@ impl Content {
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beside(&self) -> MutexGuard<'_, beside::Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A reference that a task can keep.

@@ -1,12 +1,11 @@
 //! Reading, filling and changing the bytes of a working file.
 
 use super::{State, WorkingFile};
-use crate::cache::disk::{self, DISK_BLOCK, read_zero_filled};
+use crate::cache::disk::DISK_BLOCK;
 use crate::cache::journal::Record;
 use dfs_core::limits::FILE_SIZE_MAX;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
-use std::os::unix::fs::FileExt;
 
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +33,9 @@ impl WorkingFile {
             return Ok(false);
         }
         let range = Range::of_len(start, bytes.len() as u64).intersect(state.map.extent());
+        if !self.shared.may_hold(range.len()) {
+            self.to_disk(&mut state)?;
+        }
         let filled = state.fill_gaps(range, start, bytes);
         self.account(&state)?;
         filled.map(|()| true)
@@ -48,7 +50,7 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         for gap in state.map.present.gaps(range) {
-            disk::punch(&state.file, gap).map_err(|e| state.err("punch", &e))?;
+            state.file.punch(gap).map_err(|e| state.err("punch", &e))?;
             state.map.filled_hole(gap);
             state.row_changed = true;
         }
@@ -71,7 +73,7 @@ impl WorkingFile {
             return Ok(ReadOutcome::Bytes(0));
         }
         let uncut = state.map.sums.uncut(want);
-        read_zero_filled(&state.file, uncut, buf).map_err(|e| state.err("read", &e))?;
+        state.file.read(uncut, buf).map_err(|e| state.err("read", &e))?;
         let broken = state.map.sums.broken(uncut.start, buf);
         if !broken.is_empty() {
             buf.clear();
@@ -102,7 +104,7 @@ impl WorkingFile {
         }
         let mut bytes = Vec::new();
         for part in state.map.dirty.within(want) {
-            read_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+            state.file.read(part, &mut bytes).map_err(|e| state.err("read", &e))?;
             base[place(part)].copy_from_slice(&bytes);
         }
         if !want.is_empty() {
@@ -170,7 +172,7 @@ impl WorkingFile {
             let kept = state.verify_cut(range)?;
             self.record_all(&mut state, kept)?;
             self.record(&mut state, Record::Zero(range))?;
-            if let Err(e) = disk::punch(&state.file, range) {
+            if let Err(e) = state.file.punch(range) {
                 let e = state.err("punch", &e);
                 state.write_failed(range, false)?;
                 return Err(e);
@@ -197,7 +199,7 @@ impl WorkingFile {
     pub fn read_dirty(&self, range: Range) -> Result<Vec<u8>> {
         let state = self.lock();
         let mut bytes = Vec::new();
-        read_zero_filled(&state.file, range, &mut bytes).map_err(|e| state.err("read", &e))?;
+        state.file.read(range, &mut bytes).map_err(|e| state.err("read", &e))?;
         let inside = range.intersect(state.map.extent());
         bytes[inside.len() as usize..].fill(0);
         state.clear_holes(range, &mut bytes);
@@ -273,7 +275,7 @@ impl State {
             let at_end = piece.end == self.map.size;
             let end = if at_end { piece.end.next_multiple_of(DISK_BLOCK) } else { piece.end };
             let piece = Range::new(piece.start, end);
-            disk::punch(&self.file, piece).map_err(|e| self.err("punch", &e))?;
+            self.file.punch(piece).map_err(|e| self.err("punch", &e))?;
             self.row_changed = true;
         }
         Ok(())
