@@ -129,6 +129,63 @@ fn budget_open_of_an_uncached_file_costs_one_call() {
     });
 }
 
+/// Calls of one kind.
+fn count(calls: &Calls, verb: &str) -> u64 {
+    calls.get(verb).copied().unwrap_or(0)
+}
+
+#[test]
+fn budget_names_looked_up_one_by_one_cost_a_listing() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        let files = 400;
+        (0..files).for_each(|n| std::fs::write(d.join(n.to_string()), b"x").unwrap());
+        let other = w.mount(&server, "b");
+        let ((), calls) = budget::of(&server, || {
+            for n in 0..files {
+                // In an order of its own, half of them missing.
+                let n = n * 77 % files;
+                assert_eq!(sys::look(&other.at(format!("d/{n}"))).unwrap().numbers[5], 1);
+                sys::look(&other.at(format!("d/none-{n}"))).unwrap_err();
+            }
+        });
+        assert_eq!(count(&calls, "readdir"), 1, "{calls:?}");
+        assert!(budget::total(&calls) < files / 2, "{} names: {calls:?}", 2 * files);
+        // What was listed is told of changes like what was asked for.
+        std::fs::write(d.join("none-7"), b"two").unwrap();
+        std::fs::remove_file(d.join("7")).unwrap();
+        assert_eq!(std::fs::read(other.at("d/none-7")).unwrap(), b"two");
+        sys::look(&other.at("d/7")).unwrap_err();
+        w.say(format!("{} names looked up, {} calls", 2 * files, budget::total(&calls)));
+    });
+}
+
+#[test]
+fn budget_small_files_read_one_by_one_are_fetched_once_each() {
+    world::run(LIMIT, |w| {
+        let (server, _mount, d) = prepared(w);
+        let files = 200;
+        let content = |n: u64, round: u64| (n * 1000 + round).to_string().repeat(100);
+        let write = |n, round| std::fs::write(d.join(format!("{n}")), content(n, round)).unwrap();
+        (0..files).for_each(|n| write(n, 1));
+        let other = w.mount(&server, "b");
+        assert_eq!(sys::names(&other.at("d")).unwrap().len() as u64, files);
+        let read = |n: u64| std::fs::read_to_string(other.at(format!("d/{n}"))).unwrap();
+        let ((), calls) = budget::of(&server, || {
+            (0..files / 2).for_each(|n| assert_eq!(read(n), content(n, 1)));
+        });
+        let fetched = count(&calls, "getcontent");
+        assert!((files / 2 + 1..=files).contains(&fetched), "{calls:?}");
+        // What was fetched before anybody wanted it is as fresh as all else.
+        (files / 2..files).step_by(2).for_each(|n| write(n, 2));
+        for n in 0..files {
+            let round = if n >= files / 2 && n % 2 == 0 { 2 } else { 1 };
+            assert_eq!(read(n), content(n, round));
+        }
+        w.say(format!("{} of {files} files read, {fetched} fetched", files / 2));
+    });
+}
+
 #[test]
 fn budget_create_write_close_costs_two_calls() {
     world::run(LIMIT, |w| {

@@ -18,6 +18,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-client/src/cache/mod.rs",
             "dfs-client/src/metadata/cache.rs",
             "dfs-client/src/metadata/places.rs",
+            "dfs-client/src/metadata/siblings.rs",
+            "dfs-client/src/content/beside.rs",
             "dfs-client/src/content/mod.rs",
             "dfs-server/src/metastore/recent.rs",
         ],

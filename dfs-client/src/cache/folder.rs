@@ -121,6 +121,11 @@ impl Folder {
         self.root.join("fresh").join(format!("{:016x}", ino.0))
     }
 
+    /// A file that loses its name as soon as it is made, the `number`th of this daemon.
+    pub fn nameless(&self, number: usize) -> PathBuf {
+        self.root.join("fresh").join(format!("nameless-{number}"))
+    }
+
     /// The recovery area.
     pub fn recovered(&self) -> PathBuf {
         self.root.join("recovered")

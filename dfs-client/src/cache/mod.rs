@@ -63,9 +63,9 @@ pub struct Cache {
 struct Files {
     /// Every file, in order of last use.
     entries: LruCache<Ino, Entry>,
-    /// Those whose working file is open.
+    /// Those whose working file is open, or is in memory only.
     warm: BTreeMap<Ino, Arc<WorkingFile>>,
-    /// With so many of those the next open looks for idle ones.
+    /// With so many files open on disk the next open looks for idle ones.
     crowd: usize,
     /// Files whose row in the index has an old `used`.
     touched: BTreeSet<Ino>,
@@ -96,7 +96,7 @@ struct Entry {
 pub struct Stats {
     /// Files in the cache.
     pub files: usize,
-    /// Files that are open in this process.
+    /// Files that are open on disk in this process.
     pub warm: usize,
     /// Files with unsaved work.
     pub unsaved: usize,
@@ -180,8 +180,8 @@ impl Cache {
     /// The working file of an inode for version `ver` of `size` bytes. Content of another version
     /// is dropped, unless there is unsaved work on it: such a file is returned as it is.
     pub fn open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
-        if self.lock().crowded()
-            && let Err(e) = self.persist()
+        if self.is_crowded()
+            && let Err(e) = self.save()
         {
             tracing::warn!(error = %e, "cannot write the cache index");
         }
@@ -192,6 +192,11 @@ impl Cache {
             }
             result => result,
         }
+    }
+
+    /// Whether the burst of opens has grown enough to look for idle files.
+    fn is_crowded(&self) -> bool {
+        self.shared.open.load(Ordering::Relaxed) >= self.lock().crowd
     }
 
     fn try_open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
@@ -230,6 +235,16 @@ impl Cache {
         }
     }
 
+    /// Whether there is a working file of an inode, of whatever version.
+    pub fn knows(&self, ino: Ino) -> bool {
+        self.lock().entries.contains(&ino)
+    }
+
+    /// Most bytes on disk.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// The unsaved work that was found when the cache was opened and is still unsaved.
     pub fn unsaved(&self) -> Result<Vec<Unsaved>> {
         let found = self.lock().found.clone();
@@ -246,7 +261,7 @@ impl Cache {
         let dirty = files.warm.values().map(|file| file.dirty_bytes());
         Stats {
             files: files.entries.len(),
-            warm: files.warm.len(),
+            warm: self.shared.open.load(Ordering::Relaxed),
             unsaved: dirty.clone().filter(|bytes| *bytes > 0).count(),
             dirty_bytes: dirty.sum(),
             used_bytes: self.shared.used.load(Ordering::Relaxed),
@@ -266,7 +281,7 @@ impl Cache {
         let exists = self.shared.folder.data(ino).exists();
         let start = match self.known(ino, entry.ver, entry.size) {
             Some(map) if exists => Start::Known(map),
-            _ => Start::New(entry.ver, entry.size),
+            _ => Start::Void(entry.ver, entry.size),
         };
         let file = Arc::new(WorkingFile::open(&self.shared, ino, entry.disk, start)?);
         files.warm.insert(ino, Arc::clone(&file));

@@ -1,54 +1,79 @@
 //! Writing the index, and closing files that nobody uses.
 
 use super::index::Batch;
-use super::{Cache, Files};
+use super::{Cache, Files, WorkingFile};
 use dfs_core::{Ino, Result};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// Working files kept open though nobody uses them.
 const IDLE_WARM: usize = 256;
-/// With so many open working files the index is written before the next one is opened, which closes
-/// idle ones: bounds the descriptors of a burst of opens.
+/// With so many working files open on disk the index is written before the next one is opened, which
+/// closes idle ones: bounds the descriptors of a burst of opens.
 pub(super) const WARM_MAX: usize = 1024;
 /// Files that may be opened before that is tried again, if it left too many open because they are
 /// in use: looking at all of them for each one would cost more than the opens.
 pub(super) const WARM_STEP: usize = 256;
+/// Files made before the index is written again, which closes them.
+const STORED_AT_ONCE: usize = 256;
 
 impl Cache {
-    /// Writes what changed since the last time into the index, in one transaction. To be called
-    /// every second and before the program ends; what is lost by not calling it is fetched again.
+    /// Writes content that is in memory only to disk, and what changed since the last time into the
+    /// index. To be called every second and before the program ends; what is lost by not calling it
+    /// is fetched again.
     ///
     /// Errors: those of the index; the changes are kept for the next time.
     pub fn persist(&self) -> Result<()> {
         self.look_again();
+        loop {
+            let stored = self.store_held();
+            self.save()?;
+            if stored < STORED_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what changed since the last time into the index, in one transaction, and closes files
+    /// that are not used.
+    pub(super) fn save(&self) -> Result<()> {
         let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = self.lock().take_changes();
-        if batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty() {
-            let mut files = self.lock();
-            files.cool();
-            files.rest();
-            return Ok(());
-        }
-        let saved = self.index.save(&batch);
+        let nothing = batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty();
+        let saved = if nothing { Ok(()) } else { self.index.save(&batch) };
         let mut files = self.lock();
         match saved {
             Ok(()) => files.cool(),
             Err(_) => files.put_back(batch),
         }
-        files.rest();
+        files.rest(self.shared.open.load(Ordering::Relaxed));
         saved
+    }
+
+    /// Makes files for some of the content that is in memory only. Whoever uses one meanwhile waits
+    /// for that one only. Answers how many there were.
+    fn store_held(&self) -> usize {
+        let held: Vec<Arc<WorkingFile>> = {
+            let files = self.lock();
+            let held = files.warm.values().filter(|file| file.is_held());
+            held.take(STORED_AT_ONCE).cloned().collect()
+        };
+        for file in &held {
+            if let Err(error) = file.store() {
+                tracing::debug!(ino = %file.ino(), %error, "content is given up");
+                // It is clean. Kept in memory it would pass for room that can be made on disk.
+                file.give_up();
+            }
+        }
+        held.len()
     }
 }
 
 impl Files {
-    /// Idle files were looked for: not again before the burst of opens has grown.
-    fn rest(&mut self) {
-        self.crowd = WARM_MAX.max(self.warm.len() + WARM_STEP);
-    }
-
-    /// Whether the burst of opens has grown enough to look for idle files.
-    pub(super) fn crowded(&self) -> bool {
-        self.warm.len() >= self.crowd
+    /// Idle files were looked for: not again before the burst of opens has grown. `open`: files that
+    /// are open on disk.
+    fn rest(&mut self, open: usize) {
+        self.crowd = WARM_MAX.max(open + WARM_STEP);
     }
 
     fn take_changes(&mut self) -> Batch {
@@ -95,6 +120,11 @@ impl Files {
         let surplus = idle.len().saturating_sub(IDLE_WARM);
         for (_, ino) in idle.into_iter().take(surplus) {
             let Some(file) = self.warm.remove(&ino) else { continue };
+            if file.is_blank() {
+                self.entries.pop(&ino);
+                self.touched.remove(&ino);
+                self.gone.insert(ino);
+            }
             if let Some(entry) = self.entries.peek_mut(&ino) {
                 (entry.ver, entry.size) = (file.version(), file.size());
                 entry.disk = file.disk_bytes();

@@ -2,6 +2,7 @@
 
 use super::index::{Batch, Listed, Row};
 use super::sums::Sums;
+use super::working::store::{HELD_MAX, SMALL_MAX};
 use super::*;
 use dfs_core::range::{Range, RangeSet};
 use std::time::{Duration, Instant};
@@ -219,27 +220,100 @@ fn cache_damaged_index_costs_no_unsaved_work() {
 
 #[test]
 fn cache_closes_idle_files_but_keeps_their_content() {
-    let (_dir, cache) = new_cache(100 * MIB);
+    let (_dir, cache) = new_cache(1000 * MIB);
+    // What is larger than this is on disk at once.
+    let len = SMALL_MAX + 1;
     for ino in 1..=1500 {
-        fetch(&cache, ino, 100);
+        fetch(&cache, ino, len);
     }
-    assert!(cache.stats().warm <= persist::WARM_MAX);
+    assert!((300..=persist::WARM_MAX).contains(&cache.stats().warm));
     cache.set_open(Ino(1), true);
     let kept = cache.get(Ino(2)).unwrap().unwrap();
     cache.persist().unwrap();
     assert!(cache.stats().warm < 300);
     assert!(Arc::ptr_eq(&kept, &cache.get(Ino(2)).unwrap().unwrap()));
     for ino in 1..=1500 {
-        assert!(is_local(&cache, ino, 100));
+        assert!(is_local(&cache, ino, len));
     }
     assert_eq!(cache.stats().files, 1500);
+}
+
+#[test]
+fn cache_makes_the_files_of_small_contents_later() {
+    let (dir, cache) = new_cache(100 * MIB);
+    let on_disk = || {
+        let folders = std::fs::read_dir(dir.path().join("data")).into_iter().flatten();
+        folders.map(|f| std::fs::read_dir(f.unwrap().path()).unwrap().count()).sum::<usize>()
+    };
+    for ino in 1..=1000 {
+        fetch(&cache, ino, 100);
+        assert!(is_local(&cache, ino, 100));
+    }
+    // Asked for, and nothing came.
+    (1001..=1400).for_each(|ino| drop(cache.open_file(Ino(ino), 1, 100).unwrap()));
+    let used = cache.stats().used_bytes;
+    assert_eq!((on_disk(), cache.stats().warm, used), (0, 0, 1000 * 4096));
+    cache.persist().unwrap();
+    assert_eq!((on_disk(), cache.stats().used_bytes), (1000, used));
+    assert!(cache.stats().warm < 300 && cache.stats().files < 1400);
+    drop(cache);
+    let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+    assert_eq!((cache.stats().files, cache.stats().used_bytes), (1000, used));
+    assert!((1..=1000).all(|ino| is_local(&cache, ino, 100)));
+    assert_eq!(cache.sweep(&false.into()).unwrap(), Swept::default());
+}
+
+#[test]
+fn cache_holds_a_bounded_amount_in_memory() {
+    let (_dir, cache) = new_cache(1000 * MIB);
+    let files = 2 * HELD_MAX / SMALL_MAX;
+    for ino in 1..=files {
+        fetch(&cache, ino, SMALL_MAX);
+    }
+    assert_eq!(cache.stats().warm as u64, files / 2);
+    // Those that are dropped make room again.
+    (1..=files / 2).for_each(|ino| cache.remove(Ino(ino)).unwrap());
+    fetch(&cache, files + 1, SMALL_MAX);
+    assert_eq!(cache.stats().warm as u64, files / 2);
+    assert!((files / 2 + 1..=files + 1).all(|ino| is_local(&cache, ino, SMALL_MAX)));
+}
+
+#[test]
+fn cache_gives_up_small_contents_that_have_no_file_yet() {
+    let (_dir, cache) = new_cache(MIB);
+    for ino in 1..=1000 {
+        fetch(&cache, ino, 10_000);
+        assert!(cache.stats().used_bytes <= MIB);
+    }
+    assert!(is_local(&cache, 1000, 10_000) && cache.get(Ino(5)).unwrap().is_none());
+    (1..=1000).for_each(|ino| cache.remove(Ino(ino)).unwrap());
+    assert_eq!(cache.stats().used_bytes, 0);
+}
+
+#[test]
+fn cache_small_content_that_is_gone_is_written_without_a_name() {
+    let (dir, cache) = new_cache(100 * MIB);
+    fetch(&cache, 5, 100);
+    let gone = cache.get(Ino(5)).unwrap().unwrap();
+    cache.remove(Ino(5)).unwrap();
+    fetch(&cache, 5, 200);
+    cache.persist().unwrap();
+    gone.write(50, b"still open").unwrap();
+    let mut want = content(5, 100);
+    want[50..60].copy_from_slice(b"still open");
+    let mut buf = Vec::new();
+    gone.read(Range::new(0, 1000), &mut buf).unwrap();
+    assert_eq!(buf, want);
+    assert!(is_local(&cache, 5, 200));
+    assert_eq!(std::fs::read_dir(dir.path().join("fresh")).unwrap().count(), 0);
 }
 
 #[test]
 fn cache_does_not_look_at_all_files_in_use_for_each_open() {
     let (_dir, cache) = new_cache(100 * MIB);
     let opened = persist::WARM_MAX as u64 + 2;
-    let in_use: Vec<_> = (1..=opened).map(|ino| cache.open_file(Ino(ino), 1, 0).unwrap()).collect();
+    let in_use: Vec<_> =
+        (1..=opened).map(|ino| cache.open_file(Ino(ino), 1, SMALL_MAX + 1).unwrap()).collect();
     // Written before the last but one of them was opened, and not before the last.
     let unwritten = in_use.iter().filter(|file| file.take_row(0).is_some()).count();
     assert_eq!(unwritten, 2);

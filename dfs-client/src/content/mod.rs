@@ -9,6 +9,7 @@
 mod advance;
 mod ahead;
 mod background;
+mod beside;
 mod clone;
 mod commit;
 mod fetch;
@@ -64,6 +65,8 @@ pub struct Content {
     /// Uploads ahead of a commit that may be under way at a time.
     ahead_slots: Arc<Semaphore>,
     files: Mutex<Files>,
+    /// Taken before any other lock, and for a moment.
+    beside: Mutex<beside::Beside>,
     me: Weak<Content>,
 }
 
@@ -98,6 +101,7 @@ impl Content {
                 conflicts: HashMap::new(),
                 sweep_at: IDLE_FILES_MAX,
             }),
+            beside: Mutex::new(beside::Beside::new()),
             me: me.clone(),
         })
     }
@@ -115,6 +119,10 @@ impl Content {
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beside(&self) -> MutexGuard<'_, beside::Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A reference that a task can keep.

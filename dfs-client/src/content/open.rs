@@ -48,6 +48,9 @@ impl Content {
         }
         let snapshot = self.snapshot(&file, flags).await?;
         interrupt::wait(self.told(&file)).await?;
+        if flags.read {
+            self.fetch_early(&file);
+        }
         Ok(self.opened(counted, who, flags, snapshot))
     }
 
@@ -235,7 +238,7 @@ impl Content {
             let state = file.lock();
             (state.open == 0, state.has_work())
         };
-        if unsaved || idle {
+        if unsaved || idle && !self.has_names(file.ino) {
             let content = self.arc();
             self.client.runtime.spawn(async move { content.closed(&file, unsaved).await });
         }
@@ -285,6 +288,12 @@ impl Content {
         if unsaved && file.lock().machine.writers() == 0 {
             self.commit_in_background(file).await;
         }
+    }
+
+    /// Whether it is known without asking that the inode has names; nearly always it is.
+    fn has_names(&self, ino: Ino) -> bool {
+        let attr = self.client.metadata.attr(ino);
+        !self.client.ttl().is_zero() && attr.is_some_and(|attr| attr.nlink > 0)
     }
 
     async fn is_orphan(&self, ino: Ino) -> bool {

@@ -9,6 +9,7 @@ mod cache;
 mod listing;
 mod places;
 mod recent;
+mod siblings;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use dfs_core::{BootTime, Ino, Seq};
 use dfs_proto::v1;
 pub use listing::{Edit, FIRST_COOKIE, Item, LISTING_MAX, Listing};
 use places::Places;
+use siblings::Siblings;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -120,13 +122,15 @@ pub struct Metadata {
     cache: Mutex<Cache>,
     /// Taken last, and for a moment.
     places: Mutex<Places>,
+    /// Likewise.
+    siblings: Mutex<Siblings>,
 }
 
 impl Metadata {
     /// Knows nothing.
     pub fn new(clock: Arc<dyn Clock>) -> Metadata {
         let (cache, places) = (Mutex::new(Cache::new()), Mutex::new(Places::new()));
-        Metadata { clock, cache, places }
+        Metadata { clock, cache, places, siblings: Mutex::new(Siblings::new()) }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -147,6 +151,31 @@ impl Metadata {
     /// The name by which an inode was seen last, if that is still known.
     pub fn last_name(&self, ino: Ino) -> Option<Name> {
         self.places().name(ino)
+    }
+
+    /// The server was asked for a name in a directory of so many entries. True: it is worth to list
+    /// it, there is room for that, and the caller says so when that has ended.
+    pub fn begin_siblings(&self, dir: Ino, entries: u64) -> bool {
+        let room = {
+            let cache = self.cache();
+            let fits = |used: usize, most| used as u64 + entries <= most as u64 / 2;
+            fits(cache.nodes.len(), NODES_MAX) && fits(cache.weight, NAMES_MAX)
+        };
+        room && self.siblings().asked(dir, entries)
+    }
+
+    /// See [`begin_siblings`](Self::begin_siblings).
+    pub fn end_siblings(&self, dir: Ino) {
+        self.siblings().listed(dir);
+    }
+
+    fn siblings(&self) -> MutexGuard<'_, Siblings> {
+        self.siblings.lock().expect("a panic under this lock is a bug already reported")
+    }
+
+    /// The directory in which an inode was seen last, if that is still known.
+    pub fn last_dir(&self, ino: Ino) -> Option<Ino> {
+        self.places().dir(ino)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -37,6 +37,10 @@ impl Places {
         self.last.peek(&ino).map(|(_, name)| name.clone())
     }
 
+    pub(super) fn dir(&self, ino: Ino) -> Option<Ino> {
+        self.last.peek(&ino).map(|(dir, _)| *dir)
+    }
+
     /// `/dir/name`, or `inode N/name` from the first directory on whose place is not known.
     pub(super) fn path(&self, ino: Ino) -> Vec<u8> {
         let (mut at, mut names) = (ino, Vec::new());

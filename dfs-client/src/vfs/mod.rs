@@ -11,6 +11,7 @@ mod names;
 mod open;
 mod read;
 mod remove;
+mod siblings;
 mod space;
 mod statfs;
 mod sync;

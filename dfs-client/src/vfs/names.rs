@@ -28,7 +28,9 @@ impl Vfs {
             return Ok(found);
         }
         self.client.metrics.misses.inc();
-        self.ask(who, dir, &name).await
+        let found = self.ask(who, dir, &name).await?;
+        self.asked_for_a_name(who, dir);
+        Ok(found)
     }
 
     /// What a file handle leads to (open_by_handle_at(2)): the kernel looks up `.` in it. Nobody can

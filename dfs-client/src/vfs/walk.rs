@@ -61,11 +61,34 @@ impl Walk {
                 return Ok(!self.items.is_empty());
             }
             client.metrics.misses.inc();
-            let asked = client.metadata.asked();
-            self.fresh = whole.then_some(Fresh { asked, version: None });
-            self.pages = Some(client.rpc.read_dir(who, dir, self.from, want_attrs));
-            self.begun = true;
+            self.begin(client, who, dir, want_attrs);
         }
+        self.next_page(client, dir).await
+    }
+
+    /// Asks the server for the whole directory of about so many `entries`, with attributes, for the
+    /// cache only.
+    pub(super) async fn through(
+        client: &Client,
+        who: &Credentials,
+        dir: Ino,
+        entries: u64,
+    ) -> Result<()> {
+        let mut walk = Walk::default();
+        walk.begin(client, who, dir, true);
+        // One that has grown much meanwhile is left alone.
+        while (walk.items.len() as u64) <= entries && walk.next_page(client, dir).await? {}
+        Ok(())
+    }
+
+    fn begin(&mut self, client: &Client, who: &Credentials, dir: Ino, want_attrs: bool) {
+        let asked = client.metadata.asked();
+        self.fresh = (self.from == 0).then_some(Fresh { asked, version: None });
+        self.pages = Some(client.rpc.read_dir(who, dir, self.from, want_attrs));
+        self.begun = true;
+    }
+
+    async fn next_page(&mut self, client: &Client, dir: Ino) -> Result<bool> {
         loop {
             let Some(pages) = &mut self.pages else { return Ok(false) };
             let asked = client.metadata.asked();

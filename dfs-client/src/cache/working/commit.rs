@@ -1,13 +1,13 @@
 //! Committing the work on a file, taking over newer versions, giving content up.
 
 use super::{State, WorkingFile, busy};
-use crate::cache::disk::{self, io_error, read_zero_filled};
+use crate::cache::disk::{self, io_error};
 use crate::cache::journal::Record;
 use crate::cache::map::FileMap;
 use dfs_core::limits::CHUNK;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::{Code, FsError, Result};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -104,6 +104,7 @@ impl WorkingFile {
         }
         state.file.set_len(0).map_err(|e| state.err("empty", &e))?;
         state.start_over(ver, size);
+        self.fit(&mut state, size)?;
         state.file.set_len(size).map_err(|e| state.err("set the size of", &e))?;
         self.account(&state)
     }
@@ -117,11 +118,12 @@ impl WorkingFile {
         if state.map.has_work() {
             return Err(busy(&state.path));
         }
+        self.fit(&mut state, size)?;
         let tail = Range::new(size.min(state.map.size), u64::MAX);
         for range in changed.iter().chain([&tail]) {
             state.map.forget(*range);
             let gone = range.intersect(state.map.extent());
-            disk::punch(&state.file, gone).map_err(|e| state.err("punch", &e))?;
+            state.file.punch(gone).map_err(|e| state.err("punch", &e))?;
         }
         state.file.set_len(size).map_err(|e| state.err("set the size of", &e))?;
         let map = &mut state.map;
@@ -145,7 +147,7 @@ impl WorkingFile {
         } else {
             state.replace_by(&fresh)?;
         }
-        state.file = file;
+        self.put(&mut state, file);
         state.start_over(ver, size);
         self.drop_idle_journal(&mut state)?;
         self.account(&state)
@@ -154,13 +156,15 @@ impl WorkingFile {
     /// Gives the file a second name, ready for the recovery area: zeros wherever nothing is local.
     /// Both names share their bytes until [`abandon`](WorkingFile::abandon).
     pub(crate) fn link_out(&self, to: &Path) -> Result<PutAside> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.gone {
             return Err(crate::cache::journal::gone(self.ino));
         }
+        self.to_disk(&mut state)?;
+        let state = &mut *state;
         let map = &state.map;
         for zero in map.present.gaps(map.extent()).into_iter().chain(map.holes.iter()) {
-            disk::punch(&state.file, zero).map_err(|e| state.err("punch", &e))?;
+            state.file.punch(zero).map_err(|e| state.err("punch", &e))?;
         }
         state.file.set_len(map.size).map_err(|e| state.err("set the size of", &e))?;
         std::fs::hard_link(&state.path, to).map_err(|e| io_error("link to", to, &e))?;
@@ -189,7 +193,7 @@ impl WorkingFile {
 
 impl State {
     /// Nothing is local, and no snapshot is valid.
-    fn start_over(&mut self, ver: u64, size: u64) {
+    pub(super) fn start_over(&mut self, ver: u64, size: u64) {
         let mut sums = std::mem::take(&mut self.map.sums);
         sums.clear();
         self.map = FileMap { sums, ..FileMap::new(ver, size) };
@@ -200,9 +204,10 @@ impl State {
     /// Puts another file in the place of the working file. If the program dies after that, the
     /// journal is known to be void by its last record.
     pub(super) fn replace_by(&mut self, fresh: &Path) -> Result<()> {
-        let old = self.file.metadata().map_err(|e| self.err("look at", &e))?.ino();
-        if let Some(journal) = &mut self.journal {
-            journal.append(&[Record::Abandon(old)])?;
+        let old = self.file.on_disk().map(File::metadata).transpose();
+        let old = old.map_err(|e| self.err("look at", &e))?;
+        if let (Some(journal), Some(old)) = (&mut self.journal, old) {
+            journal.append(&[Record::Abandon(old.ino())])?;
         }
         if let Err(e) = std::fs::rename(fresh, &self.path) {
             if let Some(journal) = &mut self.journal {
@@ -230,7 +235,7 @@ impl State {
             let mut at = range.start;
             while at < range.end {
                 let part = Range::of_len(at, CHUNK as u64).intersect(range);
-                read_zero_filled(&self.file, part, &mut bytes).map_err(|e| self.err("read", &e))?;
+                self.file.read(part, &mut bytes).map_err(|e| self.err("read", &e))?;
                 self.map.summed(part.start, &bytes);
                 at = part.end;
             }

@@ -2,13 +2,12 @@
 
 use super::commit::Sent;
 use super::{State, WorkingFile, kept_records};
-use crate::cache::disk::{self, DISK_BLOCK, append_zero_filled, read_zero_filled};
+use crate::cache::disk::DISK_BLOCK;
 use crate::cache::journal::Record;
 use crate::cache::sums::Known;
 use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
-use std::os::unix::fs::FileExt;
 
 /// Bytes read under one lock for an upload ahead of a commit.
 const AHEAD_STEP: u64 = 1024 * 1024;
@@ -39,6 +38,9 @@ impl WorkingFile {
             return Ok(false);
         }
         let range = Range::of_len(start, bytes.len() as u64).intersect(state.map.extent());
+        if !self.shared.may_hold(range.len()) {
+            self.to_disk(&mut state)?;
+        }
         let filled = state.fill_gaps(range, start, bytes);
         self.account(&state)?;
         filled.map(|()| true)
@@ -53,7 +55,7 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         for gap in state.map.present.gaps(range) {
-            disk::punch(&state.file, gap).map_err(|e| state.err("punch", &e))?;
+            state.file.punch(gap).map_err(|e| state.err("punch", &e))?;
             state.map.filled_hole(gap);
             state.row_changed = true;
         }
@@ -76,7 +78,7 @@ impl WorkingFile {
             return Ok(ReadOutcome::Bytes(0));
         }
         let uncut = state.map.sums.uncut(want);
-        read_zero_filled(&state.file, uncut, buf).map_err(|e| state.err("read", &e))?;
+        state.file.read(uncut, buf).map_err(|e| state.err("read", &e))?;
         let broken = state.map.sums.broken(uncut.start, buf);
         if !broken.is_empty() {
             buf.clear();
@@ -107,7 +109,7 @@ impl WorkingFile {
         }
         let mut bytes = Vec::new();
         for part in state.map.dirty.within(want) {
-            read_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+            state.file.read(part, &mut bytes).map_err(|e| state.err("read", &e))?;
             base[place(part)].copy_from_slice(&bytes);
         }
         if !want.is_empty() {
@@ -140,7 +142,7 @@ impl WorkingFile {
             self.record(&mut state, &records)?;
         }
         let has_room = state.has_room(range);
-        if let Err(e) = disk::write_in_steps(&state.file, off, data) {
+        if let Err(e) = state.file.write_all_at(data, off) {
             let e = state.err("write", &e);
             state.write_failed(range, known)?;
             self.account(&state)?;
@@ -182,7 +184,7 @@ impl WorkingFile {
             let mut records = kept_records(&left);
             records.push(Record::Zero(range));
             self.record(&mut state, &records)?;
-            if let Err(e) = disk::punch(&state.file, range) {
+            if let Err(e) = state.file.punch(range) {
                 let e = state.err("punch", &e);
                 state.write_failed(range, false)?;
                 return Err(e);
@@ -212,7 +214,7 @@ impl WorkingFile {
         for &range in ranges {
             let state = self.lock();
             let from = all.len();
-            append_zero_filled(&state.file, range, &mut all).map_err(|e| state.err("read", &e))?;
+            state.file.append(range, &mut all).map_err(|e| state.err("read", &e))?;
             let bytes = &mut all[from..];
             let inside = range.intersect(state.map.extent());
             bytes[inside.len() as usize..].fill(0);
@@ -242,7 +244,7 @@ impl WorkingFile {
                 return Ok(None);
             }
             let part = Range::of_len(at, AHEAD_STEP).intersect(range);
-            append_zero_filled(&state.file, part, &mut bytes).map_err(|e| state.err("read", &e))?;
+            state.file.append(part, &mut bytes).map_err(|e| state.err("read", &e))?;
         }
         Ok(Some((id, bytes)))
     }
@@ -331,7 +333,7 @@ impl State {
             let at_end = piece.end == self.map.size;
             let end = if at_end { piece.end.next_multiple_of(DISK_BLOCK) } else { piece.end };
             let piece = Range::new(piece.start, end);
-            disk::punch(&self.file, piece).map_err(|e| self.err("punch", &e))?;
+            self.file.punch(piece).map_err(|e| self.err("punch", &e))?;
             self.row_changed = true;
         }
         Ok(())

@@ -12,10 +12,11 @@ mod commit;
 mod content;
 #[cfg(test)]
 mod kept;
+pub(super) mod store;
 #[cfg(test)]
 mod tests;
 
-use super::disk::{self, io_error, read_zero_filled};
+use super::disk::{self, io_error};
 use super::folder::{DATA_FOLDERS, Folder, make_dir};
 use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
@@ -29,9 +30,10 @@ use dfs_core::{Code, FsError, Ino, Result};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{SMALL_MAX, Store};
 
 pub(crate) use commit::PutAside;
 pub use commit::{Sent, Snapshot};
@@ -47,6 +49,12 @@ pub struct Shared {
     pub folder: Folder,
     /// Bytes that all files take on disk.
     pub used: AtomicU64,
+    /// Those of them that are in memory only, yet.
+    held: AtomicU64,
+    /// Files that are open on disk.
+    pub open: AtomicUsize,
+    /// Files that never had a lasting name.
+    nameless: AtomicUsize,
     /// Journals for the next unsaved work.
     spares: Spares,
 }
@@ -54,7 +62,14 @@ pub struct Shared {
 impl Shared {
     /// For the files of a folder, which take so many bytes now.
     pub fn new(folder: Folder, used: u64) -> Shared {
-        Shared { folder, used: AtomicU64::new(used), spares: Spares::default() }
+        Shared {
+            folder,
+            used: AtomicU64::new(used),
+            held: AtomicU64::default(),
+            open: AtomicUsize::default(),
+            nameless: AtomicUsize::default(),
+            spares: Spares::default(),
+        }
     }
 }
 
@@ -67,13 +82,15 @@ pub struct WorkingFile {
     dirty_bytes: AtomicU64,
     /// Bytes on disk, likewise.
     disk_bytes: AtomicU64,
+    /// Those of them that are in memory only, yet.
+    held_bytes: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     path: PathBuf,
-    file: File,
+    file: Store,
     map: FileMap,
     journal: Option<Journal>,
     owner: Owner,
@@ -104,8 +121,11 @@ struct State {
 
 /// How a working file starts.
 pub(super) enum Start {
-    /// Empty, for this version and size.
+    /// Empty, for this version and size. Nothing is on disk; nothing is made there yet for a small
+    /// file.
     New(u64, u64),
+    /// The same, and what is on disk is void.
+    Void(u64, u64),
     /// With clean content as the index has it.
     Known(FileMap),
     /// With clean content as the index has it, and unsaved work on it.
@@ -113,7 +133,8 @@ pub(super) enum Start {
 }
 
 impl WorkingFile {
-    /// Opens the file on disk. `counted` are the bytes already counted as used for it.
+    /// Opens the file on disk, if there shall be one. `counted` are the bytes already counted as used
+    /// for it.
     pub(super) fn open(
         shared: &Arc<Shared>,
         ino: Ino,
@@ -121,26 +142,35 @@ impl WorkingFile {
         start: Start,
     ) -> Result<WorkingFile> {
         let path = shared.folder.data(ino);
-        let file = open_or_make(shared, ino, &path)?;
         let (mut verifier, mut boot) = (shared.folder.verifier(), shared.folder.boot());
         let (mut owner, mut since, mut journal) = (Owner::default(), Timestamp::default(), None);
-        let (map, new) = match start {
-            Start::New(ver, size) => (FileMap::new(ver, size), true),
-            Start::Known(map) => (map, false),
-            Start::Unsaved(mut map, found) => {
-                journal = Some(found.resume(&mut map, &file)?);
-                (owner, since) = (found.header.owner, found.header.time);
-                (verifier, boot) = (found.header.verifier, found.header.boot);
-                (map, false)
+        let new = matches!(start, Start::New(..) | Start::Void(..));
+        let (map, file) = match start {
+            Start::New(ver, size) if size <= SMALL_MAX => {
+                (FileMap::new(ver, size), Store::Memory(Vec::new()))
+            }
+            start => {
+                let file = open_or_make(shared, ino, &path, new)?;
+                let map = match start {
+                    Start::New(ver, size) | Start::Void(ver, size) => FileMap::new(ver, size),
+                    Start::Known(map) => map,
+                    Start::Unsaved(mut map, found) => {
+                        journal = Some(found.resume(&mut map, &file)?);
+                        (owner, since) = (found.header.owner, found.header.time);
+                        (verifier, boot) = (found.header.verifier, found.header.boot);
+                        map
+                    }
+                };
+                let len = file.metadata().map_err(|e| io_error("look at", &path, &e))?.len();
+                if len != map.size {
+                    let sized = file.set_len(map.size);
+                    sized.map_err(|e| io_error("set the size of", &path, &e))?;
+                }
+                (map, Store::Disk(file))
             }
         };
-        let mut len = file.metadata().map_err(|e| io_error("look at", &path, &e))?.len();
-        if new && len > 0 {
-            file.set_len(0).map_err(|e| io_error("empty", &path, &e))?;
-            len = 0;
-        }
-        if len != map.size {
-            file.set_len(map.size).map_err(|e| io_error("set the size of", &path, &e))?;
+        if file.on_disk().is_some() {
+            shared.open.fetch_add(1, Ordering::Relaxed);
         }
         let state = State {
             path,
@@ -166,6 +196,7 @@ impl WorkingFile {
             shared: Arc::clone(shared),
             dirty_bytes: AtomicU64::new(0),
             disk_bytes: AtomicU64::new(counted),
+            held_bytes: AtomicU64::new(0),
             state: Mutex::new(state),
         };
         working.drop_idle_journal(&mut working.lock())?;
@@ -250,10 +281,11 @@ impl WorkingFile {
     /// Takes over what the file takes on disk now. Call after every change.
     fn account(&self, state: &State) -> Result<()> {
         self.count_unsaved(state);
-        if state.gone {
-            return Ok(());
+        let now = state.file.allocated().map_err(|e| state.err("look at", &e))?;
+        self.hold(if state.file.on_disk().is_some() { 0 } else { now });
+        if !state.gone {
+            self.count_disk(now);
         }
-        self.count_disk(disk::allocated(&state.file).map_err(|e| state.err("look at", &e))?);
         Ok(())
     }
 
@@ -281,8 +313,9 @@ impl WorkingFile {
         (state.verifier, state.boot) = (folder.verifier(), folder.boot());
     }
 
-    /// Puts records into the journal, which is started if there is none.
+    /// Puts records into the journal, which is started if there is none: of a file on disk.
     fn record(&self, state: &mut State, records: &[Record]) -> Result<()> {
+        self.to_disk(state)?;
         if state.gone {
             return Ok(());
         }
@@ -322,7 +355,7 @@ impl WorkingFile {
     /// What changed for the index since this was asked last.
     pub(super) fn take_row(&self, used: u64) -> Option<Row> {
         let mut state = self.lock();
-        if !state.row_changed || state.gone {
+        if !state.row_changed || state.gone || state.file.on_disk().is_none() {
             return None;
         }
         let (whole, map) = (state.whole_row, &mut state.map);
@@ -344,7 +377,8 @@ impl WorkingFile {
     /// work that was undone, say by truncating again, is removed.
     pub(super) fn settle(&self) -> bool {
         let mut state = self.lock();
-        !state.map.has_work() && !state.row_changed && self.drop_idle_journal(&mut state).is_ok()
+        let known = !state.row_changed || state.is_blank();
+        !state.map.has_work() && known && self.drop_idle_journal(&mut state).is_ok()
     }
 
     /// Takes the file and its journal off the disk. Whoever still has it may read and write, but
@@ -407,7 +441,7 @@ impl State {
 
     fn bytes_of(&self, range: Range) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        read_zero_filled(&self.file, range, &mut bytes).map_err(|e| self.err("read", &e))?;
+        self.file.read(range, &mut bytes).map_err(|e| self.err("read", &e))?;
         Ok(bytes)
     }
 
@@ -446,9 +480,10 @@ fn kept_records(left: &[Known]) -> Vec<Record> {
     left.iter().map(|known| Record::Kept(known.range, known.crc)).collect()
 }
 
-/// The folder is made when its first file is.
-fn open_or_make(shared: &Shared, ino: Ino, path: &Path) -> Result<File> {
-    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
+/// The folder is made when its first file is. `empty`: whatever was in the file goes.
+fn open_or_make(shared: &Shared, ino: Ino, path: &Path, empty: bool) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(empty).mode(0o600);
     let opened = match options.open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             make_dir(&shared.folder.data_dir(ino.0 % DATA_FOLDERS))?;

@@ -5,7 +5,6 @@ use crate::cache::Cache;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
 const INO: Ino = Ino(0x77);
@@ -152,8 +151,13 @@ impl Model {
         state.map.check();
         assert_eq!(state.map.size, self.view.len() as u64);
         assert!(state.journal.is_some() || !state.map.has_work());
-        let on_disk = disk::allocated(&state.file).unwrap();
-        assert_eq!(on_disk, self.cache().stats().used_bytes);
+        assert_eq!(state.file.allocated().unwrap(), self.cache().stats().used_bytes);
+        let on_disk = state.file.on_disk().is_some();
+        assert!(state.path.exists() || !on_disk);
+        assert!(on_disk || state.journal.is_none() && state.map.size <= SMALL_MAX);
+        let held = if on_disk { 0 } else { state.file.allocated().unwrap() };
+        assert_eq!(file.shared.held.load(Ordering::Relaxed), held);
+        assert_eq!(self.cache().stats().warm, usize::from(on_disk));
     }
 
     fn check_bytes(&self, range: Range) {
@@ -284,12 +288,12 @@ impl Model {
     /// Flips a bit on disk where the cache has a way to notice.
     fn flip(&self, at: u64) {
         let file = self.file();
-        let state = file.lock();
+        let mut state = file.lock();
         let unprotected = state.map.dirty.covers(Range::of_len(at, 1))
             || state.map.loose.covers(Range::of_len(at, 1));
         if at < state.map.size && !unprotected {
-            let mut byte = [0];
-            state.file.read_at(&mut byte, at).unwrap();
+            let mut byte = Vec::new();
+            state.file.read(Range::of_len(at, 1), &mut byte).unwrap();
             state.file.write_all_at(&[byte[0] ^ 4], at).unwrap();
             file.account(&state).unwrap();
         }
@@ -388,7 +392,7 @@ fn journal_torn_at_every_byte_keeps_what_came_before() {
         };
         assert_eq!(found.header.owner, owner);
         let mut map = FileMap::new(1, 0);
-        found.resume(&mut map, &file.lock().file).unwrap();
+        found.resume(&mut map, file.lock().file.on_disk().unwrap()).unwrap();
         // The write at 300 was partly punched away, so as the last record it is not believed.
         let want = states.iter().rev().find(|s| s.0 <= cut as u64).map(|s| &s.1);
         let want = want.cloned().unwrap_or_else(|| FileMap::new(1, 0));
@@ -410,7 +414,7 @@ fn working_file_survives_a_disk_that_refuses_writes() {
     let good = {
         let file = model.file();
         let mut state = file.lock();
-        std::mem::replace(&mut state.file, File::open(&path).unwrap())
+        std::mem::replace(&mut state.file, Store::Disk(File::open(&path).unwrap()))
     };
     assert!(model.file().write(50, &[1; CHECKSUM_BLOCK as usize]).is_err());
     assert!(model.file().write(SPACE + 5, &[1; 10]).is_err());
@@ -429,7 +433,7 @@ fn working_file_abandons_by_replacing() {
     model.write(0, 500, 3);
     let old = File::open(model.file().path()).unwrap();
     let mut before = Vec::new();
-    read_zero_filled(&old, Range::new(0, 500), &mut before).unwrap();
+    disk::read_zero_filled(&old, Range::new(0, 500), &mut before).unwrap();
     model.versions.insert(2, pattern(700, 9));
     model.view = pattern(700, 9);
     model.file().abandon(2, 700).unwrap();
@@ -437,7 +441,7 @@ fn working_file_abandons_by_replacing() {
     assert!(!model.file().has_work());
     model.check_bytes(Range::new(0, 700));
     let mut after = Vec::new();
-    read_zero_filled(&old, Range::new(0, 500), &mut after).unwrap();
+    disk::read_zero_filled(&old, Range::new(0, 500), &mut after).unwrap();
     assert_eq!(before, after);
     model.kill_and_compare();
 }

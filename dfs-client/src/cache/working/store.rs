@@ -1,0 +1,212 @@
+//! Where the bytes of a working file are: in a file of the cache, or, for clean bytes of a small
+//! file that arrived a moment ago, in memory only.
+//!
+//! To make a file takes a file system longer than to fetch what shall go into it, so the reader does
+//! not wait for that: `WorkingFile::store` does it later. Whatever may not be lost is on disk: unsaved
+//! work never begins in memory.
+
+use super::{Shared, State, WorkingFile, open_or_make};
+use crate::cache::disk::{self, DISK_BLOCK, io_error};
+use dfs_core::Result;
+use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::range::Range;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+/// Files up to this size begin in memory.
+pub const SMALL_MAX: u64 = CHECKSUM_BLOCK;
+/// Bytes of all files together that may wait in memory for their file.
+pub const HELD_MAX: u64 = 32 * 1024 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub enum Store {
+    /// A file of the cache.
+    Disk(File),
+    /// Nothing is on disk. Bytes behind the end are zero.
+    Memory(Vec<u8>),
+}
+
+impl Store {
+    /// The file on disk, if there is one.
+    pub fn on_disk(&self) -> Option<&File> {
+        match self {
+            Store::Disk(file) => Some(file),
+            Store::Memory(_) => None,
+        }
+    }
+
+    /// Reads `range` into `buf`, replacing what was there; bytes behind the end are zero.
+    pub fn read(&self, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Store::Disk(file) => disk::read_zero_filled(file, range, buf),
+            Store::Memory(bytes) => {
+                let end = bytes.len() as u64;
+                let part = range.start.min(end) as usize..range.end.min(end) as usize;
+                buf.clear();
+                buf.extend_from_slice(&bytes[part]);
+                buf.resize(range.len() as usize, 0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the bytes of `range` to `buf`; those behind the end are zero.
+    pub fn append(&self, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Store::Disk(file) => disk::append_zero_filled(file, range, buf),
+            Store::Memory(_) => {
+                let mut bytes = Vec::new();
+                self.read(range, &mut bytes)?;
+                buf.append(&mut bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes all of `data` at `off`.
+    pub fn write_all_at(&mut self, data: &[u8], off: u64) -> io::Result<()> {
+        match self {
+            Store::Disk(file) => disk::write_in_steps(file, off, data),
+            Store::Memory(bytes) => {
+                let (start, end) = (off as usize, off as usize + data.len());
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[start..end].copy_from_slice(data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the length; bytes behind the old end are zero.
+    pub fn set_len(&mut self, len: u64) -> io::Result<()> {
+        match self {
+            Store::Disk(file) => file.set_len(len),
+            Store::Memory(bytes) => {
+                bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the room of `range` back, in which nobody is interested any more.
+    pub fn punch(&mut self, range: Range) -> io::Result<()> {
+        match self {
+            Store::Disk(file) => disk::punch(file, range),
+            Store::Memory(bytes) => {
+                let len = bytes.len() as u64;
+                if range.end >= len {
+                    bytes.truncate(range.start.min(len) as usize);
+                } else {
+                    bytes[range.start as usize..range.end as usize].fill(0);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes it takes on disk, or will take.
+    pub fn allocated(&self) -> io::Result<u64> {
+        match self {
+            Store::Disk(file) => disk::allocated(file),
+            Store::Memory(bytes) => Ok((bytes.len() as u64).next_multiple_of(DISK_BLOCK)),
+        }
+    }
+}
+
+impl Shared {
+    /// Whether so many bytes more may wait in memory for their file.
+    pub(super) fn may_hold(&self, bytes: u64) -> bool {
+        self.held.load(Ordering::Relaxed).saturating_add(bytes) <= HELD_MAX
+    }
+}
+
+impl WorkingFile {
+    /// So many bytes are in memory only.
+    pub(super) fn hold(&self, now: u64) {
+        let before = self.held_bytes.swap(now, Ordering::Relaxed);
+        self.shared.held.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Whether there is content that is in memory only.
+    pub(in crate::cache) fn is_held(&self) -> bool {
+        let state = self.lock();
+        state.file.on_disk().is_none() && !state.map.present.is_empty()
+    }
+
+    /// Writes what is in memory only into the file on disk, which is made for it.
+    ///
+    /// Errors: those of the cache's file system; the bytes stay in memory.
+    pub fn store(&self) -> Result<()> {
+        self.to_disk(&mut self.lock())
+    }
+
+    pub(super) fn to_disk(&self, state: &mut State) -> Result<()> {
+        let Store::Memory(bytes) = &state.file else { return Ok(()) };
+        // One that is gone keeps no name: it may be another's by now.
+        let path = match state.gone {
+            true => {
+                self.shared.folder.nameless(self.shared.nameless.fetch_add(1, Ordering::Relaxed))
+            }
+            false => state.path.clone(),
+        };
+        let write = |file: &File| {
+            file.write_all_at(bytes, 0)?;
+            if state.map.size != bytes.len() as u64 { file.set_len(state.map.size) } else { Ok(()) }
+        };
+        let file = open_or_make(&self.shared, self.ino, &path, true)?;
+        let written = write(&file).map_err(|e| io_error("fill", &path, &e));
+        if state.gone || written.is_err() {
+            disk::remove(&path)?;
+        }
+        written?;
+        self.put(state, file);
+        self.account(state)
+    }
+
+    /// Forgets what is in memory only.
+    pub(in crate::cache) fn give_up(&self) {
+        let mut state = self.lock();
+        if state.file.on_disk().is_none() {
+            state.file = Store::Memory(Vec::new());
+            let (ver, size) = (state.map.base_ver, state.map.base_size);
+            state.start_over(ver, size);
+            // Only a file on disk can fail here.
+            let _ = self.account(&state);
+        }
+    }
+
+    /// The bytes are in `file` from now on.
+    pub(super) fn put(&self, state: &mut State, file: File) {
+        if state.file.on_disk().is_none() {
+            self.shared.open.fetch_add(1, Ordering::Relaxed);
+        }
+        state.file = Store::Disk(file);
+    }
+
+    /// What is in memory only goes to disk if it is to be larger than that may be.
+    pub(super) fn fit(&self, state: &mut State, size: u64) -> Result<()> {
+        if size > SMALL_MAX { self.to_disk(state) } else { Ok(()) }
+    }
+
+    /// Whether there is nothing to know of it: no content is here, and nothing is on disk.
+    pub(in crate::cache) fn is_blank(&self) -> bool {
+        self.lock().is_blank()
+    }
+}
+
+impl Drop for WorkingFile {
+    fn drop(&mut self) {
+        self.hold(0);
+        if self.lock().file.on_disk().is_some() {
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn is_blank(&self) -> bool {
+        self.file.on_disk().is_none() && self.map.present.is_empty()
+    }
+}
