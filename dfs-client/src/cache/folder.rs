@@ -16,11 +16,15 @@ use rand::TryRng;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Number of folders in `data`.
 pub const DATA_FOLDERS: u64 = 256;
 /// The kernel's number of this boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Longest wait for a daemon that ends, and how often is looked.
+const ENDING: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
 
 /// A cache folder in the hands of this process.
 #[derive(Debug)]
@@ -33,24 +37,34 @@ pub struct Folder {
     _lock: File,
 }
 
+/// Takes the lock of a folder. A daemon that ends lets go of what announces it before it lets go of
+/// this, also when it is killed.
+fn wait_for(lock: &File, root: &Path, path: &Path) -> Result<()> {
+    let until = Instant::now() + ENDING;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(POLL),
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("another daemon uses the cache folder {}", root.display());
+                return Err(FsError::new(Code::Busy, text));
+            }
+            Err(TryLockError::Error(e)) => return Err(io_error("lock", path, &e)),
+        }
+    }
+}
+
 impl Folder {
     /// Takes the folder, making it with mode 0700 if it is not there.
     ///
-    /// Errors: `Busy` if another daemon has it.
+    /// Errors: `Busy` if another daemon has it and keeps it.
     pub fn open(root: &Path) -> Result<Folder> {
         make_dir(root)?;
         let path = root.join("lock");
         let options =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
         let lock = options.open(&path).map_err(|e| io_error("open", &path, &e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let text = format!("another daemon uses the cache folder {}", root.display());
-                return Err(FsError::new(Code::Busy, text));
-            }
-            Err(TryLockError::Error(e)) => return Err(io_error("lock", &path, &e)),
-        }
+        wait_for(&lock, root, &path)?;
         let fresh = root.join("fresh");
         match std::fs::remove_dir_all(&fresh) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -193,6 +207,20 @@ mod tests {
         let second = Folder::open(dir.path()).unwrap();
         assert_eq!(second.uuid(), uuid);
         assert_ne!(second.verifier(), verifier);
+    }
+
+    #[test]
+    fn regression_folder_of_a_daemon_that_ends_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Folder::open(dir.path()).unwrap();
+        let second = std::thread::spawn({
+            let root = dir.path().to_owned();
+            move || Folder::open(&root).map(drop)
+        });
+        // There is nothing to wait on: the other one tries meanwhile, and is not refused.
+        std::thread::sleep(POLL * 10);
+        drop(first);
+        second.join().unwrap().unwrap();
     }
 
     #[test]
