@@ -1,7 +1,8 @@
 //! Reading, filling and changing the bytes of a working file.
 
 use super::commit::Sent;
-use super::{State, WorkingFile, kept_records};
+use super::left::kept_records;
+use super::{State, WorkingFile};
 use crate::cache::disk::DISK_BLOCK;
 use crate::cache::journal::Record;
 use crate::cache::sums::Known;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cache::Cache;
 use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::range::Range;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
