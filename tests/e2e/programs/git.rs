@@ -71,7 +71,7 @@ fn git_worktrees_of_one_mount_are_used_on_the_other() {
 
 /// Commits to a clone of its own and pushes until the branch has the commit; prints each by then.
 const PUSH: &str = "\
-git clone -q hub.git $who 2>/dev/null; cd $who; git checkout -q -B main; tries=0
+git clone -q --no-local hub.git $who 2>/dev/null; cd $who; git checkout -q -B main; tries=0
 for n in $(seq $rounds); do
     echo $n >> $who.txt; git add $who.txt; git commit -qm \"$who $n\"
     until git push -q origin main 2>>../errors; do
