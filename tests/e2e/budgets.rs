@@ -45,6 +45,10 @@ fn budget_changes_of_names_cost_one_call_each() {
         costs(&server, "rename over", &[("rename", 1)], || {
             std::fs::rename(d.join("s"), d.join("m")).unwrap();
         });
+        costs(&server, "names after renames", &[], || {
+            assert_eq!(sys::names(&d).unwrap(), ["f", "m", "sub"]);
+            assert!(!d.join("l").exists() && !d.join("new").exists());
+        });
         costs(&server, "unlink", &[("unlink", 1)], || std::fs::remove_file(d.join("m")).unwrap());
         costs(&server, "rmdir", &[("rmdir", 1)], || std::fs::remove_dir(d.join("sub")).unwrap());
         w.say("mkdir, symlink, link, rename, unlink, rmdir: 1 call each");

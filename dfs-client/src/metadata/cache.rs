@@ -318,7 +318,7 @@ impl Cache {
         self.weight -= known.weight();
         let bound = match edit {
             Edit::Added(..) => LISTING_MAX - 1,
-            Edit::Removed(_) | Edit::Unknown => SEARCHED_MAX,
+            Edit::Removed(_) | Edit::Moved(..) | Edit::Unknown => SEARCHED_MAX,
         };
         let old = known.listing.take().filter(|l| allowed && l.items.len() <= bound);
         known.listing = old.and_then(|listing| listing.after(edit, dir_ver));

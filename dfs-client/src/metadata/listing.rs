@@ -41,6 +41,8 @@ pub enum Edit {
     Added(Name, Ino, Kind),
     /// A name is gone.
     Removed(Name),
+    /// Names are gone and a new one is there, which may be one of them: a rename.
+    Moved(Vec<Name>, Name, Ino, Kind),
     /// Not described; the listing is dropped.
     Unknown,
 }
@@ -55,18 +57,25 @@ impl Listing {
         self.dir_ver = dir_ver;
         let items = Arc::make_mut(&mut self.items);
         match edit {
-            Edit::Added(name, ino, kind) => {
-                // Any position will do that no other entry of this listing has: whoever reads this
-                // listing reads all of it from here, never on from the server.
-                let last = items.last().map_or(FIRST_COOKIE - 1, |item| item.cookie);
-                let cookie = last.checked_add(1).filter(|c| *c < COOKIE_END)?;
-                items.push(Item { name: name.clone(), ino: *ino, kind: *kind, cookie });
-            }
+            Edit::Added(name, ino, kind) => add(items, name, *ino, *kind)?,
             Edit::Removed(name) => items.retain(|item| item.name != *name),
+            Edit::Moved(gone, name, ino, kind) => {
+                items.retain(|item| !gone.contains(&item.name));
+                add(items, name, *ino, *kind)?;
+            }
             Edit::Unknown => return None,
         }
         Some(self)
     }
+}
+
+/// Any position will do that no other entry of this listing has: whoever reads this listing reads all
+/// of it from here, never on from the server.
+fn add(items: &mut Vec<Item>, name: &Name, ino: Ino, kind: Kind) -> Option<()> {
+    let last = items.last().map_or(FIRST_COOKIE - 1, |item| item.cookie);
+    let cookie = last.checked_add(1).filter(|c| *c < COOKIE_END)?;
+    items.push(Item { name: name.clone(), ino, kind, cookie });
+    Some(())
 }
 
 #[cfg(test)]
@@ -88,6 +97,11 @@ mod tests {
         assert_eq!(two.items.iter().map(|i| i.cookie).collect::<Vec<_>>(), [256, 257]);
         let back = two.after(&Edit::Removed(name("a")), 6).unwrap();
         assert_eq!(back.items.len(), 1);
+        let over = Edit::Moved(vec![name("b"), name("c")], name("c"), Ino(8), Kind::File);
+        let moved = back.after(&over, 7).unwrap();
+        assert_eq!((moved.items.len(), &moved.items[0].name), (1, &name("c")));
+        let onto = Edit::Moved(vec![name("c")], name("c"), Ino(9), Kind::File);
+        assert_eq!(moved.after(&onto, 8).unwrap().items[0].ino, Ino(9));
         assert!(one.after(&Edit::Unknown, 5).is_none());
     }
 }

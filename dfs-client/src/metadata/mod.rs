@@ -112,8 +112,8 @@ pub struct Renamed<'a> {
     pub name: &'a Name,
     /// What it leads to now; `None` if the reply does not say.
     pub target: Option<Target>,
-    /// How the listing changed.
-    pub edit: Edit,
+    /// How the listing changed, unless another part of the same change says so.
+    pub edit: Option<Edit>,
 }
 
 /// See the module.
@@ -296,7 +296,9 @@ impl Metadata {
         }
         let mut cache = self.cache();
         cache.own_name(asked, as_of, mark.promised_dir, ino, name, target);
-        cache.own_listing(as_of, ino, dir_ver, &edit);
+        if let Some(edit) = &edit {
+            cache.own_listing(as_of, ino, dir_ver, edit);
+        }
         cache.own_dir(asked, as_of, mark.promised_dir_attr, dir);
     }
 

@@ -254,7 +254,11 @@ impl Model {
             }
             Reply::OwnName(asked, mark, dir, name, target, edit, keys) => {
                 let target = Some(target);
-                self.cache.own_name(asked, &mark, Renamed { dir, name: &name, target, edit });
+                self.cache.own_name(
+                    asked,
+                    &mark,
+                    Renamed { dir, name: &name, target, edit: Some(edit) },
+                );
                 self.cache.end_change(&keys);
             }
         }
@@ -470,7 +474,7 @@ fn names_of_a_long_listing_stay_known_while_names_are_added_here() {
         let mut attr = plain_attr(dir, Kind::Directory);
         (attr.dir_ver, attr.attr_ver) = (n + 1, n + 2);
         let (of, target) = (name(n), Target::Present(Ino(100 + n)));
-        let edit = Edit::Added(of.clone(), Ino(100 + n), Kind::File);
+        let edit = Some(Edit::Added(of.clone(), Ino(100 + n), Kind::File));
         let renamed = Renamed { dir: attr, name: &of, target: Some(target), edit };
         metadata.own_name(metadata.asked(), &promised(n + 2), renamed);
     }

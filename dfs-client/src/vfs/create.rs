@@ -32,7 +32,7 @@ impl Client {
             let empty = Listing { dir_ver: 0, items: Arc::default() };
             self.metadata.store_listing(asked, Seq(mark.as_of), attr.ino, empty);
         }
-        let edit = Edit::Added(name.clone(), attr.ino, attr.kind);
+        let edit = Some(Edit::Added(name.clone(), attr.ino, attr.kind));
         let target = Some(Target::Present(attr.ino));
         self.metadata.own_name(asked, mark, Renamed { dir, name, target, edit });
         Ok(attr)

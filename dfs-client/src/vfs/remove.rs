@@ -138,7 +138,7 @@ impl Client {
         let (gone, dir) =
             (convert::need_attr(reply.attr.clone())?, convert::need_attr(reply.dir.clone())?);
         self.metadata.own_attr(asked, &mark, gone.clone());
-        let edit = Edit::Removed(name.clone());
+        let edit = Some(Edit::Removed(name.clone()));
         self.metadata.own_name(
             asked,
             &mark,
@@ -170,16 +170,37 @@ impl Client {
             _ if what.flags.whiteout => None,
             _ => Some(Target::Absent),
         };
-        let (target2, edit) = (Some(Target::Present(moved.ino)), Edit::Unknown);
+        let [edit, edit2] = edits(&from, &to, &moved, replaced_ino, what);
+        let target2 = Some(Target::Present(moved.ino));
         self.metadata.own_attr(asked, &mark, moved);
         if let Some(replaced) = replaced {
             self.keep_orphan(&replaced, what.open);
             self.metadata.own_attr(asked, &mark, replaced);
         }
-        let left = Renamed { dir: from, name: what.name, target, edit: edit.clone() };
+        let left = Renamed { dir: from, name: what.name, target, edit };
         self.metadata.own_name(asked, &mark, left);
-        let entered = Renamed { dir: to, name: what.name2, target: target2, edit };
+        let entered = Renamed { dir: to, name: what.name2, target: target2, edit: edit2 };
         self.metadata.own_name(asked, &mark, entered);
         Ok(())
+    }
+}
+
+/// How a rename shows in the listings of the directory left and of the one entered. In one directory
+/// it is one change.
+fn edits(
+    from: &Attr,
+    to: &Attr,
+    moved: &Attr,
+    replaced: Option<Ino>,
+    what: &Moved<'_>,
+) -> [Option<Edit>; 2] {
+    if what.flags.exchange || what.flags.whiteout || replaced == Some(moved.ino) {
+        return [Some(Edit::Unknown), Some(Edit::Unknown)];
+    }
+    let (left, entered) = (what.name.clone(), what.name2.clone());
+    let add = |gone| Some(Edit::Moved(gone, entered.clone(), moved.ino, moved.kind));
+    match from.ino == to.ino {
+        true => [None, add(vec![left, entered.clone()])],
+        false => [Some(Edit::Removed(left)), add(vec![entered.clone()])],
     }
 }
