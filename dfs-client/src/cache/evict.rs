@@ -114,7 +114,7 @@ impl Cache {
         }
         let entry = files.entries.peek(&ino);
         let map = entry.and_then(|entry| self.known(ino, entry.ver, entry.size));
-        Parts { clean: map.map_or_else(Vec::new, |map| map.clean()), read_at: 0 }
+        Parts { clean: map.map_or_else(Vec::new, |(map, _)| map.clean()), read_at: 0 }
     }
 
     fn carry_out(&self, files: &mut Files, plan: &Plan) -> Result<()> {

@@ -3,6 +3,8 @@
 //! Written lazily, so after a crash a row may be older than its file. That is safe: a row is
 //! believed for the version it names only, holes are served from the row and not from the file, and
 //! every other byte must match its checksum. A damaged index is thrown away.
+//!
+//! The content of small files is here, too: a row takes a tenth of the time of a file.
 
 use super::folder::Folder;
 use super::sums::Sums;
@@ -14,14 +16,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Format of the tables; another one is thrown away.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// Longest wait of one connection for the other.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 const TABLES: &str = "
     CREATE TABLE file (ino INTEGER PRIMARY KEY, ver INTEGER NOT NULL, size INTEGER NOT NULL,
         disk INTEGER NOT NULL, used INTEGER NOT NULL, sum INTEGER NOT NULL, holes BLOB NOT NULL);
     CREATE TABLE sums (ino INTEGER, chunk INTEGER, pieces BLOB NOT NULL,
-        PRIMARY KEY (ino, chunk)) WITHOUT ROWID;";
+        PRIMARY KEY (ino, chunk)) WITHOUT ROWID;
+    CREATE TABLE content (ino INTEGER PRIMARY KEY, bytes BLOB NOT NULL);";
 
 /// One file, as far as the list of all files needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Listed {
     pub disk: u64,
     /// Grows with every use of any file.
     pub used: u64,
+    /// Its content is in the index, and in no file.
+    pub kept: bool,
 }
 
 /// A changed row.
@@ -49,6 +54,19 @@ pub struct Row {
     pub chunks: Vec<(u64, Vec<u8>)>,
     /// Rows of checksums that are not in `chunks` are void.
     pub whole: bool,
+    /// The content, if it is in no file.
+    pub content: Option<Vec<u8>>,
+}
+
+/// The clean content of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Bytes that are zero.
+    pub holes: RangeSet,
+    /// Checksums of the others.
+    pub sums: Sums,
+    /// The bytes, if they are in no file.
+    pub content: Option<Vec<u8>>,
 }
 
 /// Changes written in one transaction.
@@ -90,7 +108,7 @@ impl Index {
 
     /// The clean content known of version `ver` of a file; nothing if the row is of another version
     /// or damaged.
-    pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<(RangeSet, Sums)>> {
+    pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
         let db = lock(&self.read);
         load(&db, ino, ver, size).map_err(|e| sql_error("read", &self.path, &e))
     }
@@ -143,7 +161,10 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
-    let mut query = db.prepare("SELECT ino, ver, size, disk, used FROM file")?;
+    let mut query = db.prepare(
+        "SELECT f.ino, ver, size, disk, used, c.ino IS NOT NULL
+         FROM file f LEFT JOIN content c ON c.ino = f.ino",
+    )?;
     let files = query.query_map([], |row| {
         Ok(Listed {
             ino: Ino(row.get::<_, i64>(0)? as u64),
@@ -151,6 +172,7 @@ fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
             size: row.get::<_, i64>(2)? as u64,
             disk: row.get::<_, i64>(3)? as u64,
             used: row.get::<_, i64>(4)? as u64,
+            kept: row.get(5)?,
         })
     })?;
     let mut files = files.collect::<rusqlite::Result<Vec<Listed>>>()?;
@@ -158,14 +180,9 @@ fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
     Ok(files)
 }
 
-fn load(
-    db: &Connection,
-    ino: Ino,
-    ver: u64,
-    size: u64,
-) -> rusqlite::Result<Option<(RangeSet, Sums)>> {
+fn load(db: &Connection, ino: Ino, ver: u64, size: u64) -> rusqlite::Result<Option<Known>> {
     let mut query =
-        db.prepare("SELECT sum, holes FROM file WHERE ino = ? AND ver = ? AND size = ?")?;
+        db.prepare_cached("SELECT sum, holes FROM file WHERE ino = ? AND ver = ? AND size = ?")?;
     let row = query.query_row(params![ino.0 as i64, ver as i64, size as i64], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
     });
@@ -174,13 +191,16 @@ fn load(
         tracing::warn!(%ino, "row of the cache index is damaged: its content is fetched again");
         return Ok(None);
     }
-    let mut query = db.prepare("SELECT chunk, pieces FROM sums WHERE ino = ? ORDER BY chunk")?;
+    let mut query =
+        db.prepare_cached("SELECT chunk, pieces FROM sums WHERE ino = ? ORDER BY chunk")?;
     let mut rows = query.query([ino.0 as i64])?;
     let mut sums = Sums::default();
     while let Some(row) = rows.next()? {
         sums.decode(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?);
     }
-    Ok(Some((decode_ranges(&holes), sums)))
+    let mut query = db.prepare_cached("SELECT bytes FROM content WHERE ino = ?")?;
+    let content = query.query_row([ino.0 as i64], |row| row.get(0)).optional()?;
+    Ok(Some(Known { holes: decode_ranges(&holes), sums, content }))
 }
 
 fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
@@ -189,13 +209,16 @@ fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     let mut drop_chunk = tx.prepare("DELETE FROM sums WHERE ino = ? AND chunk = ?")?;
     let mut put_file = tx.prepare("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)")?;
     let mut put_chunk = tx.prepare("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)")?;
+    let mut drop_content = tx.prepare("DELETE FROM content WHERE ino = ?")?;
+    let mut put_content = tx.prepare("INSERT OR REPLACE INTO content VALUES (?, ?)")?;
     let mut put_used = tx.prepare("UPDATE file SET used = ? WHERE ino = ?")?;
     for ino in &batch.gone {
         drop_file.execute([ino.0 as i64])?;
         drop_sums.execute([ino.0 as i64])?;
+        drop_content.execute([ino.0 as i64])?;
     }
     for row in &batch.rows {
-        let Listed { ino, ver, size, disk, used } = row.listed;
+        let Listed { ino, ver, size, disk, used, .. } = row.listed;
         let holes = encode_ranges(&row.holes);
         let sum = row_sum(ino, ver, size, &holes);
         let ino = ino.0 as i64;
@@ -208,6 +231,10 @@ fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
             sum,
             holes
         ])?;
+        match &row.content {
+            Some(bytes) => put_content.execute(params![ino, bytes])?,
+            None => drop_content.execute([ino])?,
+        };
         if row.whole {
             drop_sums.execute([ino])?;
         }
@@ -254,10 +281,12 @@ mod tests {
                 size: 500,
                 disk: 4096,
                 used: if ino < 100 { 100 - ino } else { 100 },
+                kept: ino == 1,
             },
             holes: [Range::new(200, 300), Range::new(400, 500)].into_iter().collect(),
             chunks: sums.take_changed(),
             whole: true,
+            content: (ino == 1).then(|| vec![7; 100]),
         }
     }
 
@@ -275,9 +304,12 @@ mod tests {
         assert_eq!(files.len(), 3);
         let order: Vec<Ino> = files.iter().map(|f| f.ino).collect();
         assert_eq!(order, [Ino(2), Ino(1), big]);
-        let (holes, sums) = index.load(Ino(1), 5, 500).unwrap().unwrap();
-        assert_eq!(holes, row(1, 5).holes);
-        assert_eq!(sums.iter().collect::<Vec<_>>(), [Range::new(0, 100)]);
+        assert_eq!(files.iter().map(|f| f.kept).collect::<Vec<_>>(), [false, true, false]);
+        let known = index.load(Ino(1), 5, 500).unwrap().unwrap();
+        assert_eq!(known.holes, row(1, 5).holes);
+        assert_eq!(known.sums.iter().collect::<Vec<_>>(), [Range::new(0, 100)]);
+        assert_eq!(known.content, Some(vec![7; 100]));
+        assert_eq!(index.load(Ino(2), 6, 500).unwrap().unwrap().content, None);
         assert!(index.load(Ino(1), 6, 500).unwrap().is_none());
         assert!(index.load(big, 7, 500).unwrap().is_some());
         index

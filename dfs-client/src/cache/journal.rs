@@ -4,6 +4,16 @@
 //! death of the daemon, not that of the machine (the header says which boot it belongs to). Only
 //! the last record can describe a write that did not happen. Such a record carries the checksum of
 //! its bytes, and is believed only if they are in the working file.
+//!
+//! A working file that is in memory only has its unsaved bytes here, behind the records of their
+//! writes, until it is on disk.
+//!
+//! The checksum of a record depends on the header, so what an earlier journal in the same file has
+//! left behind the end is never taken for a record.
+
+mod record;
+
+pub use record::Record;
 
 use super::disk::{self, io_error, read_zero_filled};
 use super::map::FileMap;
@@ -16,15 +26,15 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"dfsjrnl1";
+const MAGIC: &[u8; 8] = b"dfsjrnl2";
+/// A journal of before records had a salt and bytes behind them.
+const MAGIC_1: &[u8; 8] = b"dfsjrnl1";
 /// Magic and length of the header's body.
 const PREFIX: usize = 12;
 /// Fixed part of the header's body; the path follows.
 const BODY_MIN: usize = 8 * 5 + 4 + 4 + 16 * 3;
 /// Longest header body that is believed.
 const BODY_MAX: usize = 64 * 1024;
-/// Kind, two numbers, checksum of the data, checksum of the record.
-const RECORD: usize = 1 + 8 + 8 + 4 + 4;
 
 /// Who works on a file: set when a write lease is obtained, kept for `Rescue` after a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,31 +68,13 @@ pub struct Header {
     pub boot: [u8; 16],
 }
 
-/// One step of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// These bytes are about to be written; the CRC-32C of the new bytes.
-    Write(Range, u32),
-    /// These bytes are unsaved.
-    Unsaved(Range),
-    /// The size is about to be set.
-    Resize(u64),
-    /// These bytes are about to become zero.
-    Zero(Range),
-    /// The record before this one happened.
-    Done,
-    /// Clean bytes that the next change leaves beside it without a checksum of the index; theirs.
-    Kept(Range, u32),
-    /// The working file with this inode number (on the cache's file system) is about to be replaced
-    /// by an empty one; the work is given up or moved.
-    Abandon(u64),
-}
-
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// Of the header, for the checksums of the records.
+    salt: u32,
     len: u64,
     /// Length before the last record.
     before: u64,
@@ -95,64 +87,79 @@ pub struct Journal {
 pub struct Found {
     /// Its header.
     pub header: Header,
-    /// All whole records.
-    records: Vec<Record>,
-    /// Where the records begin.
-    start: u64,
+    /// All whole records, each with the bytes behind it.
+    records: Vec<(Record, Vec<u8>)>,
+    salt: u32,
+    /// Where the last of them begins, and where it ends.
+    before: u64,
+    end: u64,
     path: PathBuf,
 }
 
 impl Journal {
-    /// Starts a journal in an empty file with its first records. A crash in between leaves no whole
-    /// header, and so no work.
-    pub fn start(path: PathBuf, file: File, header: &Header, first: &[Record]) -> Result<Journal> {
-        let mut bytes = header.encode();
-        first.iter().for_each(|record| bytes.extend(record.encode()));
-        let before = (bytes.len() - RECORD.min(first.len() * RECORD)) as u64;
-        if let Err(e) = file.write_all_at(&bytes, 0) {
+    /// Starts a journal in a file without work, with its first records; `bytes` stand behind the last
+    /// one. A crash in between leaves no whole header, and so no work.
+    pub fn start(
+        path: PathBuf,
+        file: File,
+        header: &Header,
+        first: &[Record],
+        bytes: &[u8],
+    ) -> Result<Journal> {
+        let (mut all, salt) = header.encode();
+        let before = write_records(&mut all, salt, first, bytes);
+        if let Err(e) = file.write_all_at(&all, 0) {
             // What is left has no whole record.
             let _ = disk::remove(&path);
             return Err(io_error("write", &path, &e));
         }
         let unconfirmed = matches!(first.last(), Some(Record::Write(..)));
-        Ok(Journal { file, path, len: bytes.len() as u64, before, unconfirmed })
+        let len = all.len() as u64;
+        Ok(Journal { file, path, salt, len, before: before as u64, unconfirmed })
     }
 
     /// Starts a journal, replacing an older one in one step.
     pub fn create(path: &Path, header: &Header, records: &[Record]) -> Result<Journal> {
-        let mut bytes = header.encode();
-        records.iter().for_each(|record| bytes.extend(record.encode()));
-        disk::replace(path, &bytes)?;
+        let (mut all, salt) = header.encode();
+        write_records(&mut all, salt, records, &[]);
+        disk::replace(path, &all)?;
         let file = OpenOptions::new().write(true).open(path);
         let file = file.map_err(|e| io_error("open", path, &e))?;
-        let len = bytes.len() as u64;
-        Ok(Journal { file, path: path.to_owned(), len, before: len, unconfirmed: false })
+        let len = all.len() as u64;
+        Ok(Journal { file, path: path.to_owned(), salt, len, before: len, unconfirmed: false })
     }
 
-    /// Appends records; on failure the journal is as before.
-    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+    /// Bytes it takes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends records; `bytes` stand behind the last one. On failure the journal is as before.
+    pub fn append(&mut self, records: &[Record], bytes: &[u8]) -> Result<()> {
         let Some(last) = records.last() else { return Ok(()) };
-        let bytes: Vec<u8> = records.iter().flat_map(|record| record.encode()).collect();
-        if let Err(e) = self.file.write_all_at(&bytes, self.len) {
+        let mut all = Vec::with_capacity(records.len() * record::LEN + bytes.len());
+        let before = write_records(&mut all, self.salt, records, bytes);
+        if let Err(e) = self.file.write_all_at(&all, self.len) {
             // A torn tail is ignored anyway; cutting it only keeps the file tidy.
             let _ = self.file.set_len(self.len);
             return Err(io_error("append to", &self.path, &e));
         }
-        self.len += bytes.len() as u64;
-        self.before = self.len - RECORD as u64;
+        self.before = self.len + before as u64;
+        self.len += all.len() as u64;
         self.unconfirmed = matches!(last, Record::Write(..));
         Ok(())
     }
 
     /// Says that the last write happened, because its bytes are about to change again.
     pub fn confirm(&mut self) -> Result<()> {
-        if self.unconfirmed { self.append(&[Record::Done]) } else { Ok(()) }
+        if self.unconfirmed { self.append(&[Record::Done], &[]) } else { Ok(()) }
     }
 
-    /// Takes the last record back: what it announced failed. It is overwritten and not cut off,
-    /// because the record before it must not be in doubt again: bytes of it may have been changed.
+    /// Takes the last record back, which has no bytes behind it: what it announced failed. It is
+    /// overwritten and not cut off, because the record before it must not be in doubt again: bytes of
+    /// it may have been changed.
     pub fn undo(&mut self) -> Result<()> {
-        let done = Record::Done.encode();
+        let done = Record::Done.encode(self.salt);
         self.file
             .write_all_at(&done, self.before)
             .map_err(|e| io_error("take back a record of", &self.path, &e))?;
@@ -160,51 +167,87 @@ impl Journal {
         Ok(())
     }
 
-    /// The work is saved or given up: the file and its name.
-    pub fn end(self) -> (PathBuf, File) {
-        (self.path, self.file)
+    /// The work is saved or given up: the file, its name and its length.
+    pub fn end(self) -> (PathBuf, File, u64) {
+        (self.path, self.file, self.len)
     }
+}
+
+/// Makes a file hold no work, whatever else is in it.
+pub fn void(file: &File) -> io::Result<()> {
+    file.write_all_at(&[0; MAGIC.len()], 0)
+}
+
+/// Adds records to `all`, with `bytes` behind the last one. Answers where that begins.
+fn write_records(all: &mut Vec<u8>, salt: u32, records: &[Record], bytes: &[u8]) -> usize {
+    let mut last = all.len();
+    for record in records {
+        last = all.len();
+        all.extend(record.encode(salt));
+    }
+    all.extend(bytes);
+    last
 }
 
 impl Found {
     /// Reads a journal; none if there is no whole header, and so no work.
     pub fn read(path: &Path) -> Result<Option<Found>> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+        let all = match std::fs::read(path) {
+            Ok(all) => all,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io_error("read", path, &e)),
         };
-        let Some((header, start)) = Header::decode(&bytes) else { return Ok(None) };
-        let stored = bytes[start..].chunks_exact(RECORD);
-        let records = stored.map_while(Record::decode).collect();
-        Ok(Some(Found { header, records, start: start as u64, path: path.to_owned() }))
+        let Some((header, salt, start)) = Header::decode(&all) else { return Ok(None) };
+        let (mut records, mut before, mut end) = (Vec::new(), start, start);
+        while let Some((record, bytes)) = Record::read(&all[end..], salt) {
+            before = end;
+            end += record::LEN + bytes.len();
+            records.push((record, bytes.to_vec()));
+        }
+        let (before, end) = (before as u64, end as u64);
+        Ok(Some(Found { header, records, salt, before, end, path: path.to_owned() }))
     }
 
     /// Whether the work was given up: the working file is another one than it was done on.
     pub fn is_void(&self, working: &Metadata) -> bool {
         let last = self.records.last();
-        matches!(last, Some(Record::Abandon(number)) if *number != working.ino())
+        matches!(last, Some((Record::Abandon(number), _)) if *number != working.ino())
     }
 
-    /// Applies the work to the clean content in `map`, checks the last record against the working
-    /// file, and opens the journal to go on behind the last record that holds.
+    /// Whether the working file was in memory only, so that all unsaved bytes are here.
+    pub fn has_its_bytes(&self) -> bool {
+        let is = |wanted: Record| self.records.iter().any(|(record, _)| *record == wanted);
+        is(Record::InMemory) && !is(Record::Stored)
+    }
+
+    /// Applies the work to the clean content in `map`, puts the bytes that are here into the working
+    /// file, checks the last record against that, and opens the journal to go on behind the last
+    /// record that holds.
     pub fn resume(&self, map: &mut FileMap, working: &File) -> Result<Journal> {
         let err = |e: io::Error| io_error("open", &self.path, &e);
         let file = OpenOptions::new().write(true).open(&self.path).map_err(err)?;
-        let len = self.start + (self.records.len() * RECORD) as u64;
-        let before = len.saturating_sub(RECORD as u64).max(self.start);
-        file.set_len(len).map_err(err)?;
-        let mut journal = Journal { file, path: self.path.clone(), len, before, unconfirmed: true };
-        let Some((&last, certain)) = self.records.split_last() else { return Ok(journal) };
-        certain.iter().for_each(|record| record.apply(map));
-        match last {
+        file.set_len(self.end).map_err(err)?;
+        let mut journal = Journal {
+            file,
+            path: self.path.clone(),
+            salt: self.salt,
+            len: self.end,
+            before: self.before,
+            unconfirmed: true,
+        };
+        if self.has_its_bytes() {
+            self.store(working)?;
+        }
+        let Some(((last, _), certain)) = self.records.split_last() else { return Ok(journal) };
+        certain.iter().for_each(|(record, _)| record.apply(map));
+        match *last {
             Record::Write(range, crc) if !self.happened(range, crc, working)? => {
                 map.forget(range);
                 journal.undo()?;
             }
-            _ => last.apply(map),
+            last => last.apply(map),
         }
-        for record in &self.records {
+        for (record, _) in &self.records {
             if let Record::Kept(range, crc) = *record
                 && map.may_keep(range)
                 && self.happened(range, crc, working)?
@@ -212,7 +255,20 @@ impl Found {
                 map.kept(Known { range, crc });
             }
         }
+        if self.has_its_bytes() {
+            journal.append(&[Record::Stored], &[])?;
+        }
         Ok(journal)
+    }
+
+    fn store(&self, working: &File) -> Result<()> {
+        for (record, bytes) in &self.records {
+            if let Record::Bytes(range, _) = record {
+                let written = working.write_all_at(bytes, range.start);
+                written.map_err(|e| io_error("put back the work of", &self.path, &e))?;
+            }
+        }
+        Ok(())
     }
 
     fn happened(&self, range: Range, crc: u32, working: &File) -> Result<bool> {
@@ -223,83 +279,9 @@ impl Found {
     }
 }
 
-impl Record {
-    /// What the record does to the state of the file, when nobody can verify the bytes around it.
-    fn apply(self, map: &mut FileMap) {
-        match self {
-            Record::Write(range, _) | Record::Unsaved(range) => {
-                map.forget_cut(range);
-                map.wrote(range);
-            }
-            Record::Zero(range) => {
-                map.forget_cut(range);
-                map.zeroed(range);
-            }
-            Record::Resize(size) => {
-                map.forget_cut(Range::new(size, u64::MAX));
-                map.resized(size);
-            }
-            // Whether bytes are still the kept ones shows in the end.
-            Record::Done | Record::Kept(..) | Record::Abandon(_) => {}
-        }
-    }
-
-    /// The shortest list of records that leads from the base to `map`.
-    pub fn restate(map: &FileMap) -> Vec<Record> {
-        let mut records = Vec::new();
-        if map.min_size < map.base_size {
-            records.push(Record::Resize(map.min_size));
-        }
-        if map.size != map.min_size {
-            records.push(Record::Resize(map.size));
-        }
-        records.extend(map.dirty.iter().map(Record::Unsaved));
-        records.extend(map.dirty_holes().into_iter().map(Record::Zero));
-        records
-    }
-
-    fn encode(self) -> [u8; RECORD] {
-        let (kind, a, b, crc) = match self {
-            Record::Write(r, crc) => (1, r.start, r.end, crc),
-            Record::Unsaved(r) => (2, r.start, r.end, 0),
-            Record::Resize(size) => (3, size, 0, 0),
-            Record::Zero(r) => (4, r.start, r.end, 0),
-            Record::Done => (5, 0, 0, 0),
-            Record::Abandon(number) => (6, number, 0, 0),
-            Record::Kept(r, crc) => (7, r.start, r.end, crc),
-        };
-        let mut bytes = [0; RECORD];
-        bytes[0] = kind;
-        bytes[1..9].copy_from_slice(&u64::to_le_bytes(a));
-        bytes[9..17].copy_from_slice(&u64::to_le_bytes(b));
-        bytes[17..21].copy_from_slice(&u32::to_le_bytes(crc));
-        let sum = crc32c::crc32c(&bytes[..21]);
-        bytes[21..].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Record> {
-        let mut input = Input(bytes);
-        let (kind, a, b, crc) = (input.take::<1>()?[0], input.u64()?, input.u64()?, input.u32()?);
-        let range = Range::new(a, b);
-        if input.u32()? != crc32c::crc32c(&bytes[..21]) {
-            return None;
-        }
-        match kind {
-            1 => Some(Record::Write(range, crc)),
-            2 => Some(Record::Unsaved(range)),
-            3 => Some(Record::Resize(a)),
-            4 => Some(Record::Zero(range)),
-            5 => Some(Record::Done),
-            6 => Some(Record::Abandon(a)),
-            7 => Some(Record::Kept(range, crc)),
-            _ => None,
-        }
-    }
-}
-
 impl Header {
-    fn encode(&self) -> Vec<u8> {
+    /// With the salt of the records' checksums.
+    fn encode(&self) -> (Vec<u8>, u32) {
         let path = &self.owner.path[..self.owner.path.len().min(BODY_MAX - BODY_MIN)];
         let mut bytes = Vec::with_capacity(PREFIX + BODY_MIN + path.len() + 4);
         bytes.extend(MAGIC);
@@ -314,14 +296,16 @@ impl Header {
             bytes.extend(id);
         }
         bytes.extend(path);
-        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-        bytes
+        let sum = crc32c::crc32c(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        (bytes, sum)
     }
 
-    /// The header and where it ends.
-    fn decode(bytes: &[u8]) -> Option<(Header, usize)> {
+    /// The header, the salt of the records' checksums, and where it ends.
+    fn decode(bytes: &[u8]) -> Option<(Header, u32, usize)> {
         let mut prefix = Input(bytes);
-        if prefix.take::<8>()? != MAGIC {
+        let magic = prefix.take::<8>()?;
+        if magic != MAGIC && magic != MAGIC_1 {
             return None;
         }
         let body_len = prefix.u32()? as usize;
@@ -329,7 +313,8 @@ impl Header {
         if !(BODY_MIN..=BODY_MAX).contains(&body_len) || bytes.len() < end + 4 {
             return None;
         }
-        if Input(&bytes[end..]).u32()? != crc32c::crc32c(&bytes[..end]) {
+        let sum = crc32c::crc32c(&bytes[..end]);
+        if Input(&bytes[end..]).u32()? != sum {
             return None;
         }
         let mut body = Input(&bytes[PREFIX..end]);
@@ -340,7 +325,8 @@ impl Header {
         let (uuid, verifier, boot) = (*body.take()?, *body.take()?, *body.take()?);
         let owner = Owner { fence, path: body.0.to_vec(), uid };
         let header = Header { ino, base_ver, base_size, owner, time, uuid, verifier, boot };
-        Some((header, end + 4))
+        let salt = if magic == MAGIC { sum } else { 0 };
+        Some((header, salt, end + 4))
     }
 }
 

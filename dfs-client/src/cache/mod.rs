@@ -32,7 +32,7 @@ pub(crate) use working::PutAside;
 
 use dfs_core::{Code, Ino, Result};
 use folder::{Folder, ino_of};
-use index::Index;
+use index::{Index, Known};
 use journal::Found;
 use lru::LruCache;
 use map::FileMap;
@@ -87,6 +87,8 @@ struct Entry {
     disk: u64,
     /// When it was used last, in uses of any file.
     used: u64,
+    /// Its content is in the index and in no file; while the file is warm, it knows better.
+    kept: bool,
     /// Whether a handle is open.
     open: bool,
 }
@@ -126,6 +128,7 @@ impl Cache {
                 size: file.size,
                 disk: file.disk,
                 used: file.used,
+                kept: file.kept,
                 open: false,
             };
             entries.push(file.ino, entry);
@@ -211,7 +214,7 @@ impl Cache {
         }
         let file = WorkingFile::open(&self.shared, ino, 0, Start::New(ver, size))?;
         let file = Arc::new(file);
-        files.add(ino, Entry { ver, size, disk: 0, used: 0, open: false });
+        files.add(ino, Entry { ver, size, disk: 0, used: 0, kept: false, open: false });
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
@@ -278,20 +281,25 @@ impl Cache {
         if let Some(file) = files.warm.get(&ino) {
             return Ok(Arc::clone(file));
         }
-        let exists = self.shared.folder.data(ino).exists();
+        let exists = || self.shared.folder.data(ino).exists();
         let start = match self.known(ino, entry.ver, entry.size) {
-            Some(map) if exists => Start::Known(map),
-            _ => Start::Void(entry.ver, entry.size),
+            Some((map, Some(bytes))) => Start::Kept(map, bytes),
+            Some((map, None)) if exists() => Start::Known(map),
+            _ if exists() => Start::Void(entry.ver, entry.size),
+            _ => Start::New(entry.ver, entry.size),
         };
         let file = Arc::new(WorkingFile::open(&self.shared, ino, entry.disk, start)?);
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
 
-    /// What the index knows about this version; a failure costs a fetch, no more.
-    fn known(&self, ino: Ino, ver: u64, size: u64) -> Option<FileMap> {
+    /// What the index knows about this version, and its bytes if they are in no file; a failure costs
+    /// a fetch, no more.
+    fn known(&self, ino: Ino, ver: u64, size: u64) -> Option<(FileMap, Option<Vec<u8>>)> {
         match self.index.load(ino, ver, size) {
-            Ok(known) => known.map(|(holes, sums)| FileMap::with_content(ver, size, holes, sums)),
+            Ok(known) => known.map(|Known { holes, sums, content }| {
+                (FileMap::with_content(ver, size, holes, sums), content)
+            }),
             Err(e) => {
                 tracing::warn!(%ino, error = %e, "content is fetched again");
                 None
@@ -335,18 +343,23 @@ impl Cache {
 
     fn take_up(&self, files: &mut Files, ino: Ino, found: Found) -> Result<()> {
         let (ver, size) = (found.header.base_ver, found.header.base_size);
-        let Ok(working) = self.shared.folder.data(ino).metadata() else {
-            tracing::error!(%ino, "the working file is gone, and with it unsaved work");
-            return disk::remove(&self.shared.folder.unsaved(ino));
-        };
-        if found.is_void(&working) {
-            return disk::remove(&self.shared.folder.unsaved(ino));
+        match self.shared.folder.data(ino).metadata() {
+            Ok(working) if found.is_void(&working) => {
+                return disk::remove(&self.shared.folder.unsaved(ino));
+            }
+            Err(_) if !found.has_its_bytes() => {
+                tracing::error!(%ino, "the working file is gone, and with it unsaved work");
+                return disk::remove(&self.shared.folder.unsaved(ino));
+            }
+            _ => {}
         }
         let counted = files.entries.peek(&ino).map_or(0, |entry| entry.disk);
-        let map = self.known(ino, ver, size).unwrap_or_else(|| FileMap::new(ver, size));
-        let start = Start::Unsaved(map, found);
+        let (map, kept) =
+            self.known(ino, ver, size).unwrap_or_else(|| (FileMap::new(ver, size), None));
+        let kept = kept.filter(|_| found.has_its_bytes());
+        let start = Start::Unsaved(map, found, kept);
         let file = Arc::new(WorkingFile::open(&self.shared, ino, counted, start)?);
-        files.add(ino, Entry { ver, size, disk: counted, used: 0, open: false });
+        files.add(ino, Entry { ver, size, disk: counted, used: 0, kept: false, open: false });
         if file.has_work() {
             files.found.push(ino);
         }

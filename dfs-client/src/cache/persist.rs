@@ -1,7 +1,7 @@
 //! Writing the index, and closing files that nobody uses.
 
 use super::index::Batch;
-use super::{Cache, Files, WorkingFile};
+use super::{Cache, Files};
 use dfs_core::{Ino, Result};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -14,24 +14,16 @@ pub(super) const WARM_MAX: usize = 1024;
 /// Files that may be opened before that is tried again, if it left too many open because they are
 /// in use: looking at all of them for each one would cost more than the opens.
 pub(super) const WARM_STEP: usize = 256;
-/// Files made before the index is written again, which closes them.
-const STORED_AT_ONCE: usize = 256;
 
 impl Cache {
-    /// Writes content that is in memory only to disk, and what changed since the last time into the
-    /// index. To be called every second and before the program ends; what is lost by not calling it
-    /// is fetched again.
+    /// Writes what changed since the last time into the index, with the content that is in memory. To
+    /// be called every second and before the program ends; what is lost by not calling it is fetched
+    /// again.
     ///
     /// Errors: those of the index; the changes are kept for the next time.
     pub fn persist(&self) -> Result<()> {
         self.look_again();
-        loop {
-            let stored = self.store_held();
-            self.save()?;
-            if stored < STORED_AT_ONCE {
-                return Ok(());
-            }
-        }
+        self.save()
     }
 
     /// Writes what changed since the last time into the index, in one transaction, and closes files
@@ -48,24 +40,6 @@ impl Cache {
         }
         files.rest(self.shared.open.load(Ordering::Relaxed));
         saved
-    }
-
-    /// Makes files for some of the content that is in memory only. Whoever uses one meanwhile waits
-    /// for that one only. Answers how many there were.
-    fn store_held(&self) -> usize {
-        let held: Vec<Arc<WorkingFile>> = {
-            let files = self.lock();
-            let held = files.warm.values().filter(|file| file.is_held());
-            held.take(STORED_AT_ONCE).cloned().collect()
-        };
-        for file in &held {
-            if let Err(error) = file.store() {
-                tracing::debug!(ino = %file.ino(), %error, "content is given up");
-                // It is clean. Kept in memory it would pass for room that can be made on disk.
-                file.give_up();
-            }
-        }
-        held.len()
     }
 }
 
@@ -127,7 +101,7 @@ impl Files {
             }
             if let Some(entry) = self.entries.peek_mut(&ino) {
                 (entry.ver, entry.size) = (file.version(), file.size());
-                entry.disk = file.disk_bytes();
+                (entry.disk, entry.kept) = (file.disk_bytes(), file.is_kept());
             }
         }
     }

@@ -1,12 +1,13 @@
 //! Journals without work, kept for the next work: a file system takes longer to make and remove a
 //! file than to write a journal into it, and every small write would need one.
 //!
-//! A spare journal is an empty file under the name of the inode it was for. A crash leaves it there;
-//! without header it means no work. It is handed out under this lock together with its name, so no
-//! two files ever go by the same one.
+//! A spare journal is a file without header under the name of the inode it was for. A crash leaves it
+//! there; without header it means no work. It is handed out under this lock together with its name, so
+//! no two files ever go by the same one.
 
 use super::disk::{self, io_error};
 use super::folder::Folder;
+use super::journal;
 use dfs_core::{Ino, Result};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -16,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most spare journals; each is an open file.
 const SPARES_MAX: usize = 32;
+/// Larger ones give their room back.
+const SPARE_BYTES: u64 = 128 * 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ struct Spare {
 }
 
 impl Spares {
-    /// An empty journal for an inode that has none, under its name.
+    /// A journal without work for an inode that has none, under its name.
     pub fn take(&self, folder: &Folder, ino: Ino) -> Result<File> {
         let path = folder.unsaved(ino);
         let mut spares = self.lock();
@@ -48,9 +51,11 @@ impl Spares {
         options.open(&path).map_err(|e| io_error("make", &path, &e))
     }
 
-    /// The work of this journal is saved or given up: empties it, and keeps it or removes it.
-    pub fn keep(&self, ino: Ino, path: PathBuf, file: File) -> Result<()> {
-        if file.set_len(0).is_err() {
+    /// The work of this journal of `len` bytes is saved or given up: keeps it without header, or
+    /// removes it.
+    pub fn keep(&self, ino: Ino, (path, file, len): (PathBuf, File, u64)) -> Result<()> {
+        let emptied = if len > SPARE_BYTES { file.set_len(0) } else { journal::void(&file) };
+        if emptied.is_err() {
             return disk::remove(&path);
         }
         let mut spares = self.lock();
@@ -93,7 +98,7 @@ mod tests {
         let folder = Folder::open(dir.path()).unwrap();
         let spares = Spares::default();
         let number = |ino| std::fs::metadata(folder.unsaved(Ino(ino))).unwrap().ino();
-        let give = |ino, file| spares.keep(Ino(ino), folder.unsaved(Ino(ino)), file).unwrap();
+        let give = |ino, file| spares.keep(Ino(ino), (folder.unsaved(Ino(ino)), file, 0)).unwrap();
         let (one, two) = (spares.take(&folder, Ino(1)).unwrap(), spares.take(&folder, Ino(2)));
         let (first, second) = (number(1), number(2));
         give(1, one);
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_journals_are_bounded_and_empty() {
+    fn spare_journals_are_bounded_and_hold_no_work() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
         let spares = Spares::default();
@@ -122,13 +127,18 @@ mod tests {
         let files: Vec<File> =
             inos.clone().map(|ino| spares.take(&folder, Ino(ino)).unwrap()).collect();
         for (ino, file) in inos.zip(files) {
-            std::os::unix::fs::FileExt::write_all_at(&file, b"work", 0).unwrap();
-            spares.keep(Ino(ino), folder.unsaved(Ino(ino)), file).unwrap();
+            let len = if ino % 2 == 0 { 10_000 } else { 2 * SPARE_BYTES };
+            let work = vec![ino as u8; len as usize];
+            std::os::unix::fs::FileExt::write_all_at(&file, &work, 0).unwrap();
+            spares.keep(Ino(ino), (folder.unsaved(Ino(ino)), file, len)).unwrap();
         }
-        let left: Vec<u64> = std::fs::read_dir(folder.unsaved_dir())
-            .unwrap()
-            .map(|entry| entry.unwrap().metadata().unwrap().len())
-            .collect();
-        assert_eq!(left, [0; SPARES_MAX]);
+        let mut left = 0;
+        for entry in std::fs::read_dir(folder.unsaved_dir()).unwrap() {
+            let entry = entry.unwrap();
+            assert!(journal::Found::read(&entry.path()).unwrap().is_none());
+            assert!(entry.metadata().unwrap().len() <= SPARE_BYTES);
+            left += 1;
+        }
+        assert_eq!(left, SPARES_MAX);
     }
 }

@@ -30,7 +30,8 @@ impl Cache {
         }
         let mut files = self.lock();
         let lost = |(ino, entry): (&Ino, &super::Entry)| {
-            let is_lost = entry.used <= before && entry.disk > 0 && !on_disk.contains(ino);
+            let has_file = entry.disk > 0 && !entry.kept;
+            let is_lost = entry.used <= before && has_file && !on_disk.contains(ino);
             is_lost.then_some((*ino, *entry))
         };
         let lost: Vec<_> = files.entries.iter().filter_map(lost).collect();

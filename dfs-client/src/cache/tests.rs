@@ -213,7 +213,7 @@ fn cache_damaged_index_costs_no_unsaved_work() {
     assert_eq!(file.read_dirty(&[Range::new(500, 5500)]).unwrap(), content(2, 5000));
     file.committed(&file.dirty_snapshot(), 2).unwrap();
     let journal = cache.shared.folder.unsaved(Ino(2));
-    assert_eq!(std::fs::metadata(&journal).unwrap().len(), 0);
+    assert!(Found::read(&journal).unwrap().is_none());
     drop((file, cache));
     assert!(!journal.exists());
 }
@@ -239,7 +239,7 @@ fn cache_closes_idle_files_but_keeps_their_content() {
 }
 
 #[test]
-fn cache_makes_the_files_of_small_contents_later() {
+fn cache_keeps_small_contents_in_the_index() {
     let (dir, cache) = new_cache(100 * MIB);
     let on_disk = || {
         let folders = std::fs::read_dir(dir.path().join("data")).into_iter().flatten();
@@ -254,13 +254,68 @@ fn cache_makes_the_files_of_small_contents_later() {
     let used = cache.stats().used_bytes;
     assert_eq!((on_disk(), cache.stats().warm, used), (0, 0, 1000 * 4096));
     cache.persist().unwrap();
-    assert_eq!((on_disk(), cache.stats().used_bytes), (1000, used));
-    assert!(cache.stats().warm < 300 && cache.stats().files < 1400);
+    assert_eq!((on_disk(), cache.stats().used_bytes), (0, used));
+    assert!(cache.lock().warm.len() < 300 && cache.stats().files < 1400);
     drop(cache);
     let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
     assert_eq!((cache.stats().files, cache.stats().used_bytes), (1000, used));
     assert!((1..=1000).all(|ino| is_local(&cache, ino, 100)));
     assert_eq!(cache.sweep(&false.into()).unwrap(), Swept::default());
+    // What outgrows the index has a file, and a newer version leaves nothing of the old one.
+    let large = content(1, 100 * KIB);
+    let file = cache.open_file(Ino(1), 1, 100).unwrap();
+    file.write(0, &large).unwrap();
+    file.committed(&file.dirty_snapshot(), 2).unwrap();
+    drop(cache.open_file(Ino(2), 2, 100).unwrap());
+    cache.remove(Ino(3)).unwrap();
+    cache.persist().unwrap();
+    drop((file, cache));
+    let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+    assert_eq!((on_disk(), cache.stats().files), (1, 999));
+    assert!(cache.open_file(Ino(2), 2, 100).unwrap().present().is_empty());
+    let file = cache.open_file(Ino(1), 2, 100 * KIB).unwrap();
+    let mut buf = Vec::new();
+    file.read(Range::new(0, 100 * KIB), &mut buf).unwrap();
+    assert!(buf == large);
+}
+
+#[test]
+fn cache_unsaved_small_content_survives_in_its_journal() {
+    let (dir, cache) = new_cache(100 * MIB);
+    fetch(&cache, 1, 3000);
+    cache.persist().unwrap();
+    let file = cache.get(Ino(1)).unwrap().unwrap();
+    let mut want = content(1, 3000);
+    for at in [100u64, 2000, 150, 2990] {
+        let bytes = content(at, 200);
+        file.write(at, &bytes).unwrap();
+        want.resize(want.len().max(at as usize + 200), 0);
+        want[at as usize..at as usize + 200].copy_from_slice(&bytes);
+    }
+    assert!(!cache.shared.folder.data(Ino(1)).exists());
+    drop((file, cache));
+    // Twice: what was put back once is in the working file.
+    for _ in 0..2 {
+        let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+        assert_eq!(cache.unsaved().unwrap()[0].ranges.iter().map(|r| r.len()).sum::<u64>(), 650);
+        let file = cache.get(Ino(1)).unwrap().unwrap();
+        let mut buf = Vec::new();
+        file.read(Range::new(0, 3190), &mut buf).unwrap();
+        assert!(buf == want);
+        file.write(100, &want[100..101]).unwrap();
+    }
+}
+
+#[test]
+fn cache_journal_in_memory_is_bounded() {
+    let (_dir, cache) = new_cache(100 * MIB);
+    let file = cache.open_file(Ino(1), 1, 0).unwrap();
+    let journal = cache.shared.folder.unsaved(Ino(1));
+    for _ in 0..1000 {
+        file.write(0, &content(1, 1000)).unwrap();
+    }
+    assert!(cache.shared.folder.data(Ino(1)).exists());
+    assert!(std::fs::metadata(&journal).unwrap().len() < 300 * KIB);
 }
 
 #[test]
@@ -377,10 +432,11 @@ fn cache_with_100_000_files_opens_in_well_under_a_second() {
         let mut sums = Sums::default();
         sums.add(0, &ino.to_le_bytes());
         Row {
-            listed: Listed { ino: Ino(ino), ver: 1, size: 8, disk: 4096, used: ino },
+            listed: Listed { ino: Ino(ino), ver: 1, size: 8, disk: 4096, used: ino, kept: true },
             holes: RangeSet::new(),
             chunks: sums.take_changed(),
             whole: true,
+            content: Some(ino.to_le_bytes().to_vec()),
         }
     };
     let batch = Batch { rows: (1..=FILES).map(row).collect(), ..Batch::default() };

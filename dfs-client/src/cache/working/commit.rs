@@ -136,6 +136,10 @@ impl WorkingFile {
     /// `ver`. The old file is not touched: it lives on where it was linked or is open.
     pub fn abandon(&self, ver: u64, size: u64) -> Result<()> {
         let mut state = self.lock();
+        if state.journal.is_some() {
+            // What makes the journal void is another working file.
+            self.to_disk(&mut state)?;
+        }
         let fresh = self.shared.folder.fresh(self.ino);
         let err = |e: std::io::Error| io_error("make", &fresh, &e);
         let mut options = OpenOptions::new();
@@ -207,7 +211,7 @@ impl State {
         let old = self.file.on_disk().map(File::metadata).transpose();
         let old = old.map_err(|e| self.err("look at", &e))?;
         if let (Some(journal), Some(old)) = (&mut self.journal, old) {
-            journal.append(&[Record::Abandon(old.ino())])?;
+            journal.append(&[Record::Abandon(old.ino())], &[])?;
         }
         if let Err(e) = std::fs::rename(fresh, &self.path) {
             if let Some(journal) = &mut self.journal {

@@ -134,14 +134,7 @@ impl WorkingFile {
         let sums = Known::of(off, data, CHECKSUM_BLOCK);
         let mut state = self.lock();
         let left = state.verify_cut(range)?;
-        let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
-        if known {
-            state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
-        } else {
-            let mut records = kept_records(&left);
-            records.push(Record::Write(range, Known::of_all(&sums)));
-            self.record(&mut state, &records)?;
-        }
+        let known = self.record_write(&mut state, range, data, &sums, &left)?;
         let has_room = state.has_room(range);
         if let Err(e) = state.file.write_all_at(data, off) {
             let e = state.err("write", &e);
@@ -156,6 +149,31 @@ impl WorkingFile {
             return Ok(());
         }
         self.account(&state)
+    }
+
+    /// Journals a write before it happens. True: there was no need, all of it is unsaved already.
+    pub(super) fn record_write(
+        &self,
+        state: &mut State,
+        range: Range,
+        data: &[u8],
+        sums: &[Known],
+        left: &[Known],
+    ) -> Result<bool> {
+        let crc = Known::of_all(sums);
+        let mut records = kept_records(left);
+        if self.takes_in_memory(state, range)? {
+            records.push(Record::Bytes(range, crc));
+            self.record(state, &records, data)?;
+            return Ok(false);
+        }
+        if state.map.dirty.covers(range) && !state.map.holes.overlaps(range) {
+            state.journal.as_mut().map_or(Ok(()), |journal| journal.confirm())?;
+            return Ok(true);
+        }
+        records.push(Record::Write(range, crc));
+        self.record(state, &records, &[])?;
+        Ok(false)
     }
 
     /// Sets the size; bytes behind the old end read as zeros.
@@ -184,7 +202,7 @@ impl WorkingFile {
             let left = state.verify_cut(range)?;
             let mut records = kept_records(&left);
             records.push(Record::Zero(range));
-            self.record(&mut state, &records)?;
+            self.record(&mut state, &records, &[])?;
             if let Err(e) = state.file.punch(range) {
                 let e = state.err("punch", &e);
                 state.write_failed(range, false)?;
@@ -254,10 +272,11 @@ impl WorkingFile {
         if size > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
+        self.fit(state, size)?;
         let left = state.verify_cut(Range::new(size, state.map.size))?;
         let mut records = kept_records(&left);
         records.push(Record::Resize(size));
-        self.record(state, &records)?;
+        self.record(state, &records, &[])?;
         if let Err(e) = state.file.set_len(size) {
             let e = state.err("set the size of", &e);
             state.undo()?;

@@ -27,7 +27,7 @@ use dfs_core::range::RangeSet;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,8 +124,11 @@ pub(super) enum Start {
     Void(u64, u64),
     /// With clean content as the index has it.
     Known(FileMap),
-    /// With clean content as the index has it, and unsaved work on it.
-    Unsaved(FileMap, Found),
+    /// With clean content that is in the index itself, and in no file.
+    Kept(FileMap, Vec<u8>),
+    /// With clean content as the index has it, and unsaved work on it; and with the bytes of that
+    /// content, if they are in no file.
+    Unsaved(FileMap, Found, Option<Vec<u8>>),
 }
 
 impl WorkingFile {
@@ -145,12 +148,15 @@ impl WorkingFile {
             Start::New(ver, size) if size <= SMALL_MAX => {
                 (FileMap::new(ver, size), Store::Memory(Vec::new()))
             }
+            Start::Kept(map, bytes) => (map, Store::Memory(bytes)),
             start => {
                 let file = open_or_make(shared, ino, &path, new)?;
                 let map = match start {
                     Start::New(ver, size) | Start::Void(ver, size) => FileMap::new(ver, size),
-                    Start::Known(map) => map,
-                    Start::Unsaved(mut map, found) => {
+                    Start::Known(map) | Start::Kept(map, _) => map,
+                    Start::Unsaved(mut map, found, kept) => {
+                        let kept = kept.as_deref().unwrap_or_default();
+                        file.write_all_at(kept, 0).map_err(|e| io_error("fill", &path, &e))?;
                         journal = Some(found.resume(&mut map, &file)?);
                         (owner, since) = (found.header.owner, found.header.time);
                         (verifier, boot) = (found.header.verifier, found.header.boot);
@@ -305,26 +311,37 @@ impl WorkingFile {
         (state.verifier, state.boot) = (folder.verifier(), folder.boot());
     }
 
-    /// Puts records into the journal, which is started if there is none: of a file on disk.
-    fn record(&self, state: &mut State, records: &[Record]) -> Result<()> {
-        self.to_disk(state)?;
+    /// Puts records into the journal, which is started if there is none; `bytes` belong to the last
+    /// one.
+    fn record(&self, state: &mut State, records: &[Record], bytes: &[u8]) -> Result<()> {
         if state.gone {
             return Ok(());
         }
-        if state.journal.is_none() {
-            state.since = wall_time();
-            self.adopt(state);
-            let path = self.shared.folder.unsaved(self.ino);
-            let file = self.shared.spares.take(&self.shared.folder, self.ino)?;
-            state.journal = Some(Journal::start(path, file, &self.header(state), records)?);
-            return Ok(());
+        if let Some(journal) = &mut state.journal {
+            return journal.append(records, bytes);
         }
-        state.journal.as_mut().map_or(Ok(()), |journal| journal.append(records))
+        state.since = wall_time();
+        self.adopt(state);
+        let path = self.shared.folder.unsaved(self.ino);
+        let file = self.shared.spares.take(&self.shared.folder, self.ino)?;
+        let header = self.header(state);
+        let first: Vec<Record>;
+        let records = match state.file.on_disk() {
+            Some(_) => records,
+            None => {
+                first = [&[Record::InMemory], records].concat();
+                &first
+            }
+        };
+        state.journal = Some(Journal::start(path, file, &header, records, bytes)?);
+        Ok(())
     }
 
     /// Writes the journal anew from what is unsaved now, or removes it.
     fn restate(&self, state: &mut State) -> Result<()> {
         if state.map.has_work() && !state.gone {
+            // The new one would not have the bytes.
+            self.to_disk(state)?;
             let path = self.shared.folder.unsaved(self.ino);
             let mut records = state.all_kept()?;
             records.extend(Record::restate(&state.map));
@@ -338,22 +355,28 @@ impl WorkingFile {
         if !state.map.has_work()
             && let Some(journal) = state.journal.take()
         {
-            let (path, file) = journal.end();
-            self.shared.spares.keep(self.ino, path, file)?;
+            self.shared.spares.keep(self.ino, journal.end())?;
         }
         Ok(())
     }
 
-    /// What changed for the index since this was asked last.
+    /// What changed for the index since this was asked last: of a file in memory with its content, as
+    /// soon as that is clean.
     pub(super) fn take_row(&self, used: u64) -> Option<Row> {
         let mut state = self.lock();
-        if !state.row_changed || state.gone || state.file.on_disk().is_none() {
+        if !state.row_changed || state.gone || state.is_blank() {
             return None;
         }
+        let content = match &state.file {
+            Store::Disk(_) => None,
+            Store::Memory(_) if state.map.has_work() => return None,
+            Store::Memory(bytes) => Some(bytes.clone()),
+        };
         let (whole, map) = (state.whole_row, &mut state.map);
         let (ver, size, disk) = (map.base_ver, map.base_size, self.disk_bytes());
-        let listed = Listed { ino: self.ino, ver, size, disk, used };
-        let row = Row { listed, holes: map.base_holes(), chunks: map.sums.take_changed(), whole };
+        let listed = Listed { ino: self.ino, ver, size, disk, used, kept: content.is_some() };
+        let (holes, chunks) = (map.base_holes(), map.sums.take_changed());
+        let row = Row { listed, holes, chunks, whole, content };
         (state.row_changed, state.whole_row) = (false, false);
         Some(row)
     }

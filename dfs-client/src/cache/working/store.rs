@@ -1,12 +1,13 @@
-//! Where the bytes of a working file are: in a file of the cache, or, for clean bytes of a small
-//! file that arrived a moment ago, in memory only.
+//! Where the bytes of a working file are: in a file of the cache, or, for a small file, in memory.
 //!
-//! To make a file takes a file system longer than to fetch what shall go into it, so the reader does
-//! not wait for that: `WorkingFile::store` does it later. Whatever may not be lost is on disk: unsaved
-//! work never begins in memory.
+//! To make a file takes a file system longer than to fetch what shall go into it, or to write it. What
+//! is clean goes into the index instead, once a second; until then a crash loses what can be fetched
+//! again. What is unsaved stands in the journal, whole. A file is made as soon as there is too much
+//! for either.
 
 use super::{Shared, State, WorkingFile, open_or_make};
 use crate::cache::disk::{self, DISK_BLOCK, io_error};
+use crate::cache::journal::Record;
 use dfs_core::Result;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::Range;
@@ -15,17 +16,19 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-/// Files up to this size begin in memory.
+/// Files up to this size are in memory.
 pub const SMALL_MAX: u64 = CHECKSUM_BLOCK;
-/// Bytes of all files together that may wait in memory for their file.
+/// Bytes of all files together that may be in memory.
 pub const HELD_MAX: u64 = 32 * 1024 * 1024;
+/// A journal with the bytes of its writes does not grow from this length on.
+const JOURNAL_MAX: u64 = 256 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub enum Store {
     /// A file of the cache.
     Disk(File),
-    /// Nothing is on disk. Bytes behind the end are zero.
+    /// There is no file. Bytes behind the end are zero.
     Memory(Vec<u8>),
 }
 
@@ -129,12 +132,6 @@ impl WorkingFile {
         self.shared.held.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
-    /// Whether there is content that is in memory only.
-    pub(in crate::cache) fn is_held(&self) -> bool {
-        let state = self.lock();
-        state.file.on_disk().is_none() && !state.map.present.is_empty()
-    }
-
     /// Writes what is in memory only into the file on disk, which is made for it.
     ///
     /// Errors: those of the cache's file system; the bytes stay in memory.
@@ -151,30 +148,24 @@ impl WorkingFile {
             }
             false => state.path.clone(),
         };
-        let write = |file: &File| {
-            file.write_all_at(bytes, 0)?;
-            if state.map.size != bytes.len() as u64 { file.set_len(state.map.size) } else { Ok(()) }
-        };
         let file = open_or_make(&self.shared, self.ino, &path, true)?;
-        let written = write(&file).map_err(|e| io_error("fill", &path, &e));
-        if state.gone || written.is_err() {
+        let filled = fill(&file, bytes, state.map.size).map_err(|e| io_error("fill", &path, &e));
+        let journal = state.journal.as_mut();
+        let stored = filled.and_then(|()| {
+            journal.map_or(Ok(()), |journal| journal.append(&[Record::Stored], &[]))
+        });
+        if state.gone || stored.is_err() {
             disk::remove(&path)?;
         }
-        written?;
+        stored?;
         self.put(state, file);
+        state.row_changed = true;
         self.account(state)
     }
 
-    /// Forgets what is in memory only.
-    pub(in crate::cache) fn give_up(&self) {
-        let mut state = self.lock();
-        if state.file.on_disk().is_none() {
-            state.file = Store::Memory(Vec::new());
-            let (ver, size) = (state.map.base_ver, state.map.base_size);
-            state.start_over(ver, size);
-            // Only a file on disk can fail here.
-            let _ = self.account(&state);
-        }
+    /// Whether the content is in no file.
+    pub(in crate::cache) fn is_kept(&self) -> bool {
+        self.lock().file.on_disk().is_none()
     }
 
     /// The bytes are in `file` from now on.
@@ -190,10 +181,27 @@ impl WorkingFile {
         if size > SMALL_MAX { self.to_disk(state) } else { Ok(()) }
     }
 
+    /// Whether `range` can be written in memory; if not, the file is on disk now.
+    pub(super) fn takes_in_memory(&self, state: &mut State, range: Range) -> Result<bool> {
+        let journal = state.journal.as_ref().map_or(0, |journal| journal.len());
+        let fits = range.end <= SMALL_MAX && journal < JOURNAL_MAX;
+        // Clean bytes beside the new ones are in the index, if not yet in a journal's work.
+        let known = journal > 0 || !state.row_changed || state.map.present.is_empty();
+        if !fits || !known || !self.shared.may_hold(range.len()) {
+            self.to_disk(state)?;
+        }
+        Ok(state.file.on_disk().is_none())
+    }
+
     /// Whether there is nothing to know of it: no content is here, and nothing is on disk.
     pub(in crate::cache) fn is_blank(&self) -> bool {
         self.lock().is_blank()
     }
+}
+
+fn fill(file: &File, bytes: &[u8], size: u64) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    if size != bytes.len() as u64 { file.set_len(size) } else { Ok(()) }
 }
 
 impl Drop for WorkingFile {
@@ -207,6 +215,6 @@ impl Drop for WorkingFile {
 
 impl State {
     pub(super) fn is_blank(&self) -> bool {
-        self.file.on_disk().is_none() && self.map.present.is_empty()
+        self.file.on_disk().is_none() && self.map.present.is_empty() && !self.map.has_work()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cache::Cache;
+use crate::cache::sums::Known;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::Range;
 use proptest::prelude::*;
@@ -155,7 +156,7 @@ impl Model {
         assert_eq!(state.file.allocated().unwrap(), self.cache().stats().used_bytes);
         let on_disk = state.file.on_disk().is_some();
         assert!(state.path.exists() || !on_disk);
-        assert!(on_disk || state.journal.is_none() && state.map.size <= SMALL_MAX);
+        assert!(on_disk || state.map.size <= SMALL_MAX);
         let held = if on_disk { 0 } else { state.file.allocated().unwrap() };
         assert_eq!(file.shared.held.load(Ordering::Relaxed), held);
         assert_eq!(self.cache().stats().warm, usize::from(on_disk));
@@ -208,13 +209,9 @@ impl Model {
         {
             let file = self.file();
             let mut state = file.lock();
-            let known = state.map.dirty.covers(range) && !state.map.holes.overlaps(range);
-            if known {
-                state.journal.as_mut().unwrap().confirm().unwrap();
-            } else {
-                let record = Record::Write(range, crc32c::crc32c(&bytes));
-                file.record(&mut state, &[record]).unwrap();
-            }
+            let sums = Known::of(at, &bytes, CHECKSUM_BLOCK);
+            let left = state.verify_cut(range).unwrap();
+            file.record_write(&mut state, range, &bytes, &sums, &left).unwrap();
             let part = &bytes[..bytes.len().min(reached as usize)];
             state.file.write_all_at(part, at).unwrap();
         }
@@ -365,6 +362,7 @@ proptest! {
 fn journal_torn_at_every_byte_keeps_what_came_before() {
     let model = Model::new(0);
     let file = model.file();
+    file.store().unwrap();
     let path = model.dir.path().join("unsaved").join(format!("{:016x}", INO.0));
     let owner = Owner { fence: dfs_core::Fence(9), path: b"/a\xff".to_vec(), uid: 1000 };
     file.set_owner(owner.clone()).unwrap();
@@ -407,6 +405,57 @@ fn journal_torn_at_every_byte_keeps_what_came_before() {
 }
 
 #[test]
+fn journal_with_bytes_torn_at_every_byte_keeps_what_came_before() {
+    let model = Model::new(0);
+    let file = model.file();
+    let path = model.dir.path().join("unsaved").join(format!("{:016x}", INO.0));
+    let mut states: Vec<(u64, FileMap, Vec<u8>)> = vec![(0, FileMap::new(1, 0), Vec::new())];
+    let mut note = || {
+        let mut bytes = Vec::new();
+        file.read(Range::new(0, SPACE), &mut bytes).unwrap();
+        states.push((path.metadata().unwrap().len(), file.lock().map.clone(), bytes));
+    };
+    file.write(100, &[1; 50]).unwrap();
+    note();
+    file.truncate(120).unwrap();
+    note();
+    file.write(110, &[2; 200]).unwrap();
+    note();
+    file.punch(Range::new(105, 112), true).unwrap();
+    note();
+    file.write(20, &[3; 30]).unwrap();
+    note();
+    assert!(file.is_kept());
+    let whole = std::fs::read(&path).unwrap();
+    let header = Found::read(&path).unwrap().unwrap().header;
+    // An earlier journal in the same file, of the same shape, has left its end.
+    let left = {
+        let other = Model::new(0);
+        (0..5).for_each(|_| other.file().write(0, &[4; 100]).unwrap());
+        std::fs::read(other.dir.path().join("unsaved").join(format!("{:016x}", INO.0))).unwrap()
+    };
+    let torn_path = model.dir.path().join("torn");
+    for cut in 0..=whole.len() {
+        let torn = [&whole[..cut], left.get(cut..).unwrap_or_default()].concat();
+        std::fs::write(&torn_path, torn).unwrap();
+        let Some(found) = Found::read(&torn_path).unwrap() else { continue };
+        if found.header != header {
+            continue;
+        }
+        let working = tempfile::tempfile_in(model.dir.path()).unwrap();
+        let mut map = FileMap::new(1, 0);
+        found.resume(&mut map, &working).unwrap();
+        let (_, want, bytes) = states.iter().rev().find(|s| s.0 <= cut as u64).unwrap();
+        assert_eq!((want.size, want.min_size, &want.dirty), (map.size, map.min_size, &map.dirty));
+        for part in map.dirty.iter().flat_map(|r| map.holes.gaps(r)) {
+            let mut got = Vec::new();
+            disk::read_zero_filled(&working, part, &mut got).unwrap();
+            assert!(got == bytes[part.start as usize..part.end as usize], "{part:?} at {cut}");
+        }
+    }
+}
+
+#[test]
 fn working_file_survives_a_disk_that_refuses_writes() {
     let mut model = Model::new(SPACE);
     model.check_bytes(Range::new(0, SPACE));
@@ -431,6 +480,7 @@ fn working_file_survives_a_disk_that_refuses_writes() {
 #[test]
 fn working_file_abandons_by_replacing() {
     let mut model = Model::new(1000);
+    model.file().store().unwrap();
     model.write(0, 500, 3);
     let old = File::open(model.file().path()).unwrap();
     let mut before = Vec::new();
@@ -450,6 +500,7 @@ fn working_file_abandons_by_replacing() {
 #[test]
 fn journal_of_abandoned_work_is_void_after_a_crash() {
     let mut model = Model::new(1000);
+    model.file().store().unwrap();
     model.write(0, 500, 3);
     // The daemon dies between the rename and the removal of the journal.
     let journal = model.dir.path().join("unsaved").join(format!("{:016x}", INO.0));

@@ -352,7 +352,11 @@ impl Session for Fake {
             root: 1,
             protocol: 1,
             next_op_id: 1,
-            limits: Some(Limits { stripe_unit_bytes: self.lock().unit, ..Default::default() }),
+            limits: Some(Limits {
+                stripe_unit_bytes: self.lock().unit,
+                inline_max_bytes: 16 * 1024,
+                ..Default::default()
+            }),
             ..Default::default()
         }))
     }
