@@ -6,15 +6,20 @@
 
 use super::rows::{COOKIES_PER_HASH, Dentry, Inode, Stripe};
 use super::{Batch, Durability, MetaStore, Read, Recovered};
+use dfs_core::attr::Kind;
 use dfs_core::extent::ObjectName;
 use dfs_core::{Ino, OpId, Result, Seq, SessionId};
 use lru::LruCache;
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
 /// Rows of each kind that are kept: some ten megabytes.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32 * 1024).unwrap();
+
+/// Names of directories of which all names are known; the directories used last stay.
+const WHOLE_NAMES: usize = 1024 * 1024;
 
 /// A store with its recently used rows in memory.
 pub struct Recent<S> {
@@ -26,6 +31,11 @@ struct Rows {
     inodes: LruCache<Ino, Option<Inode>>,
     /// The entries of a directory whose names have one hash, by the first cookie of the hash.
     names: LruCache<(Ino, u64), Vec<Dentry>>,
+    /// Directories made lately: at least the hashes that names in them have. What is not there does
+    /// not exist, and a new name is nearly always that.
+    whole: LruCache<Ino, HashSet<u64>>,
+    /// Hashes in `whole`, and one more for each directory.
+    whole_names: usize,
     /// Commits that have begun; while one runs nothing that was read is kept.
     begun: u64,
     ended: u64,
@@ -34,8 +44,14 @@ struct Rows {
 impl<S> Recent<S> {
     /// Over `store`, which nobody else changes.
     pub fn new(store: S) -> Recent<S> {
-        let rows =
-            Rows { inodes: LruCache::new(KEPT), names: LruCache::new(KEPT), begun: 0, ended: 0 };
+        let rows = Rows {
+            inodes: LruCache::new(KEPT),
+            names: LruCache::new(KEPT),
+            whole: LruCache::unbounded(),
+            whole_names: 0,
+            begun: 0,
+            ended: 0,
+        };
         Recent { store, rows: Mutex::new(rows) }
     }
 
@@ -74,15 +90,48 @@ impl Rows {
         for ino in batch.inodes.keys() {
             self.inodes.pop(ino);
         }
-        for (dir, cookie) in batch.dentries.keys() {
+        for ((dir, cookie), row) in &batch.dentries {
             self.names.pop(&(*dir, first_of(*cookie)));
+            if row.is_some() {
+                self.named(*dir, first_of(*cookie));
+            }
         }
+    }
+
+    /// A name with this hash is about to be in `dir`. Should that fail nothing is wrong: the store is
+    /// asked.
+    fn named(&mut self, dir: Ino, hash: u64) {
+        let Some(hashes) = self.whole.get_mut(&dir) else { return };
+        self.whole_names += usize::from(hashes.insert(hash));
+        while self.whole_names > WHOLE_NAMES
+            && let Some((_, hashes)) = self.whole.pop_lru()
+        {
+            self.whole_names -= hashes.len() + 1;
+        }
+    }
+
+    /// A directory without names is there, or the inode is something else, or gone.
+    fn made(&mut self, ino: Ino, row: Option<&Inode>) {
+        let is_empty = |row: &Inode| row.attr.kind == Kind::Directory && row.attr.dir_ver == 0;
+        if row.is_some_and(is_empty) {
+            self.whole_names += usize::from(self.whole.put(ino, HashSet::new()).is_none());
+        } else if row.is_none()
+            && let Some(hashes) = self.whole.pop(&ino)
+        {
+            self.whole_names -= hashes.len() + 1;
+        }
+    }
+
+    /// Whether it is known that no name in `dir` has this hash.
+    fn is_absent(&mut self, dir: Ino, hash: u64) -> bool {
+        self.whole.get(&dir).is_some_and(|hashes| !hashes.contains(&hash))
     }
 
     fn end(&mut self, committed: Option<&Batch>) {
         self.ended += 1;
         for (ino, row) in committed.into_iter().flat_map(|batch| &batch.inodes) {
             self.inodes.put(*ino, row.clone());
+            self.made(*ino, row.as_ref());
         }
     }
 }
@@ -103,6 +152,9 @@ impl<S: MetaStore> Read for Recent<S> {
             first == first_of(first) && last.checked_sub(first) == Some(COOKIES_PER_HASH - 1);
         if !one_hash || limit < COOKIES_PER_HASH as usize {
             return read();
+        }
+        if self.rows().is_absent(dir, first) {
+            return Ok(Vec::new());
         }
         self.get(|rows| &mut rows.names, (dir, first), read)
     }
@@ -161,6 +213,84 @@ mod tests {
     #[test]
     fn recent_rows_pass_the_suite() {
         suite::run(|| (Box::new(Recent::new(MemoryStore::new())), ()));
+    }
+
+    /// A store that is not asked for names.
+    struct Nameless(MemoryStore);
+
+    impl Read for Nameless {
+        fn inode(&self, ino: Ino) -> Result<Option<Inode>> {
+            self.0.inode(ino)
+        }
+        fn dentries(&self, _: Ino, _: u64, _: u64, _: usize) -> Result<Vec<Dentry>> {
+            Err(dfs_core::FsError::from(dfs_core::Code::Io))
+        }
+        fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+            self.0.xattrs(ino)
+        }
+        fn stripes(&self, ino: Ino, first: u64, last: u64) -> Result<Vec<(u64, Stripe)>> {
+            self.0.stripes(ino, first, last)
+        }
+        fn answer(&self, sid: SessionId, op: OpId) -> Result<Option<Vec<u8>>> {
+            self.0.answer(sid, op)
+        }
+        fn number(&self, name: &str) -> Result<Option<u64>> {
+            self.0.number(name)
+        }
+    }
+
+    impl MetaStore for Nameless {
+        fn raise_epoch(&self) -> Result<u16> {
+            self.0.raise_epoch()
+        }
+        fn recover(&self) -> Result<Recovered> {
+            self.0.recover()
+        }
+        fn inodes(&self) -> Result<u64> {
+            self.0.inodes()
+        }
+        fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, how: Durability) -> Result<()> {
+            self.0.commit(epoch, seq, batch, how)
+        }
+        fn flush(&self) -> Result<()> {
+            self.0.flush()
+        }
+        fn each_object(&self, each: &mut dyn FnMut(ObjectName)) -> Result<()> {
+            self.0.each_object(each)
+        }
+    }
+
+    #[test]
+    fn names_that_a_new_directory_does_not_have_are_known() {
+        let recent = Recent::new(Nameless(MemoryStore::new()));
+        let epoch = recent.raise_epoch().unwrap();
+        let commit = |n, batch: &Batch| recent.commit(epoch, Seq(n), batch, Durability::Strict);
+        let hash = |n: u64| n * COOKIES_PER_HASH;
+        let look = |dir, n| recent.dentries(dir, hash(n), hash(n + 1) - 1, usize::MAX);
+        let dir = |ino, dir_ver| {
+            let mut row = suite::inode(ino, 1);
+            (row.attr.kind, row.attr.dir_ver) = (Kind::Directory, dir_ver);
+            Some(row)
+        };
+        let (new, old) = (Ino(5), Ino(6));
+        let mut batch = Batch::default();
+        batch.inodes.extend([(new, dir(new, 0)), (old, dir(old, 3))]);
+        commit(1, &batch).unwrap();
+        assert_eq!(look(new, 1), Ok(Vec::new()));
+        assert!(look(old, 1).is_err(), "it may have names");
+        let mut batch = Batch::default();
+        let name = dfs_core::name::Name::new(b"a").unwrap();
+        let dentry = Dentry { dir: new, cookie: hash(1), name, ino: old, kind: Kind::Directory };
+        batch.dentries.insert((new, hash(1)), Some(dentry));
+        batch.inodes.insert(new, dir(new, 1));
+        commit(2, &batch).unwrap();
+        assert!(look(new, 1).is_err(), "it has a name of this hash");
+        assert_eq!(look(new, 2), Ok(Vec::new()));
+        let mut batch = Batch::default();
+        batch.inodes.insert(new, None);
+        commit(3, &batch).unwrap();
+        assert!(look(new, 2).is_err(), "nothing is known of what is gone");
+        assert_eq!(recent.rows().whole_names, 0);
     }
 
     /// What a reader read before a commit must not stand for what the commit made of it.

@@ -6,7 +6,7 @@ use crate::disk;
 use crate::metastore::{Batch, Durability, MetaStore, Recovered};
 use dfs_core::extent::ObjectName;
 use dfs_core::{Code, FsError, OpId, Result, Seq};
-use rusqlite::{Connection, Transaction, TransactionBehavior, ffi, params};
+use rusqlite::{Connection, ffi, params};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -91,16 +91,14 @@ impl SqliteStore {
     fn write<T>(
         &self,
         durability: Durability,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T>,
+        change: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_usable()?;
         writer.set_durability(durability).map_err(|e| failed("set the durability", &e))?;
-        let txn = writer
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| failed("start a transaction", &e))?;
-        let result = change(&txn)?;
+        let txn =
+            Transaction::begin(&writer.conn).map_err(|e| failed("start a transaction", &e))?;
+        let result = change(txn.conn)?;
         txn.commit().map_err(|e| {
             if is_failed_sync(&e) {
                 self.broken.store(true, Ordering::Release);
@@ -111,6 +109,36 @@ impl SqliteStore {
             self.unsynced.store(true, Ordering::Release);
         }
         Ok(result)
+    }
+}
+
+/// A transaction, rolled back if it is dropped. One of rusqlite parses its statements anew each time:
+/// a tenth of a small commit.
+struct Transaction<'a> {
+    conn: &'a Connection,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(conn: &'a Connection) -> rusqlite::Result<Transaction<'a>> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        Ok(Transaction { conn })
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.conn.prepare_cached("COMMIT")?.execute(()).map(drop)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // Committed, or rolled back by SQLite itself.
+        if self.conn.is_autocommit() {
+            return;
+        }
+        let rolled_back = self.conn.prepare_cached("ROLLBACK").and_then(|mut s| s.execute(()));
+        if let Err(error) = rolled_back {
+            tracing::error!(%error, "a failed change of the metadata store could not be undone");
+        }
     }
 }
 
@@ -164,6 +192,9 @@ fn put_inodes(txn: &Connection, batch: &Batch) -> rusqlite::Result<i64> {
 }
 
 fn put_dentries(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.dentries.is_empty() {
+        return Ok(());
+    }
     let mut put = txn.prepare_cached("REPLACE INTO dentry VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let mut delete = txn.prepare_cached("DELETE FROM dentry WHERE dir = ?1 AND cookie = ?2")?;
     for ((dir, cookie), row) in &batch.dentries {
@@ -183,6 +214,9 @@ fn put_dentries(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn put_xattrs(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.xattrs.is_empty() {
+        return Ok(());
+    }
     let mut put = txn.prepare_cached("REPLACE INTO xattr VALUES (?1, ?2, ?3)")?;
     let mut delete = txn.prepare_cached("DELETE FROM xattr WHERE ino = ?1 AND name = ?2")?;
     for ((ino, name), value) in &batch.xattrs {
@@ -195,6 +229,9 @@ fn put_xattrs(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn put_stripes(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.stripes.is_empty() {
+        return Ok(());
+    }
     let mut put = txn.prepare_cached(
         "INSERT INTO stripe (ino, idx, objects, extents) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (ino, idx) DO UPDATE SET objects = excluded.objects, extents = excluded.extents",
@@ -214,6 +251,9 @@ fn put_stripes(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn put_sessions(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.sessions.is_empty() && batch.lost.is_empty() {
+        return Ok(());
+    }
     let mut put = txn.prepare_cached("REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     let mut delete = txn.prepare_cached("DELETE FROM session WHERE sid = ?1")?;
     for (sid, row) in &batch.sessions {
@@ -244,6 +284,9 @@ fn put_answers(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn forget(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.answers_done.is_empty() && batch.forget_sessions.is_empty() {
+        return Ok(());
+    }
     let mut done =
         txn.prepare_cached("DELETE FROM answer WHERE sid = ?1 AND op BETWEEN ?2 AND ?3")?;
     for (sid, OpId(first_kept)) in &batch.answers_done {
@@ -262,6 +305,9 @@ fn forget(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn put_numbers(txn: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    if batch.numbers.is_empty() {
+        return Ok(());
+    }
     let mut put = txn.prepare_cached("REPLACE INTO number VALUES (?1, ?2)")?;
     for (name, number) in &batch.numbers {
         put.execute((name, stored(*number)))?;
