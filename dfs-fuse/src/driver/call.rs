@@ -12,7 +12,7 @@ use fuser::Errno;
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -86,22 +86,62 @@ impl Call<'_> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        let Call { driver, op, tid, ino, .. } = self;
-        let interrupt = Interrupt::default();
-        let work = interrupt::scope(interrupt.clone(), work);
-        let mut task = Box::pin(guard(op, async move {
-            match work.await {
-                Ok(value) => answer(reply, value),
-                Err(error) => fail(op, ino, reply, &error),
-            }
-        }));
+        let driver = self.driver;
+        let (mut task, waiting) = self.task(reply, work, answer);
         let _runtime = driver.runtime.enter();
         // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
-        let place = driver.waits.add(Waiting::new(op, ino, tid, interrupt));
-        driver.runtime.spawn(async move {
+        driver.run(task, waiting);
+    }
+
+    /// As [`serve`](Call::serve), for what always asks the server: nothing of it is done on this
+    /// thread, which would wake the runtime twice.
+    pub fn serve_elsewhere<R, T>(
+        self,
+        reply: R,
+        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: Fail + Send + 'static,
+        T: Send + 'static,
+    {
+        let driver = self.driver;
+        let (task, waiting) = self.task(reply, work, answer);
+        driver.run(task, waiting);
+    }
+
+    fn task<R, T>(
+        self,
+        reply: R,
+        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) -> (Task, Waiting)
+    where
+        R: Fail + Send + 'static,
+        T: Send + 'static,
+    {
+        let Call { op, tid, ino, .. } = self;
+        let interrupt = Interrupt::default();
+        let work = interrupt::scope(interrupt.clone(), work);
+        let task = Box::pin(guard(op, async move {
+            match work.await {
+                Ok(value) => answer(reply, value),
+                Err(error) => fail(op, ino, reply, &error),
+            }
+        }));
+        (task, Waiting::new(op, ino, tid, interrupt))
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Driver {
+    /// Runs a task in the client's runtime; meanwhile it stands on the wait list.
+    fn run(&self, task: Task, waiting: Waiting) {
+        let place = self.waits.add(waiting);
+        self.runtime.spawn(async move {
             task.await;
             drop(place);
         });

@@ -1,6 +1,7 @@
 //! Operations on an inode; `call.ino` is it.
 
 use super::call::Call;
+use dfs_client::vfs::Entry;
 use dfs_core::access::{self, Privilege};
 use dfs_core::attr::SetAttr;
 use fuser::{AccessFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyStatfs};
@@ -10,10 +11,12 @@ const BLOCK: u64 = 4096;
 
 pub fn getattr(call: Call<'_>, fh: Option<u64>, reply: ReplyAttr) {
     let (vfs, ino, numbers) = (call.vfs(), call.ino, call.numbers());
-    let work = async move { vfs.getattr(ino, fh).await };
-    call.serve(reply, work, move |reply, entry| {
+    let answer = move |reply: ReplyAttr, entry: Entry| {
         reply.attr(&entry.ttl, &numbers.file_attr(&entry.attr));
-    });
+    };
+    let Some(reply) = call.serve_now(reply, || vfs.getattr_now(ino), answer) else { return };
+    let work = async move { vfs.getattr(ino, fh).await };
+    call.serve_elsewhere(reply, work, answer);
 }
 
 pub fn setattr(call: Call<'_>, fh: Option<u64>, mut set: SetAttr, reply: ReplyAttr) {

@@ -13,15 +13,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
-    let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
-    let numbers = call.numbers();
-    let work = async move { vfs.lookup(&who, dir, &name).await };
-    call.serve(reply, work, move |reply, found| match found {
+    let (vfs, who, dir, numbers) = (call.vfs(), call.who(), call.ino, call.numbers());
+    let answer = move |reply: ReplyEntry, found| match found {
         Found::Entry(entry) => entered(numbers, reply, &entry),
         Found::Absent { ttl } if ttl.is_zero() => reply.error(Errno::ENOENT),
         // Inode number 0: the kernel remembers that there is nothing.
         Found::Absent { ttl } => reply.entry(&ttl, &NO_ATTR, NO_REUSE),
-    });
+    };
+    let now = || vfs.lookup_now(&who, dir, name.as_bytes());
+    let Some(reply) = call.serve_now(reply, now, answer) else { return };
+    let name = name.as_bytes().to_vec();
+    let work = async move { vfs.lookup(&who, dir, &name).await };
+    call.serve_elsewhere(reply, work, answer);
 }
 
 pub fn mknod(call: Call<'_>, name: &OsStr, kind: u32, mode: NewMode, rdev: u32, reply: ReplyEntry) {
@@ -31,40 +34,40 @@ pub fn mknod(call: Call<'_>, name: &OsStr, kind: u32, mode: NewMode, rdev: u32, 
         let kind = attr::kind_of_mode(kind).ok_or(Code::Invalid)?;
         vfs.mknod(&who, dir, &name, kind, mode, rdev).await
     };
-    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn mkdir(call: Call<'_>, name: &OsStr, mode: NewMode, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.mkdir(&who, dir, &name, mode).await };
-    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn symlink(call: Call<'_>, name: &OsStr, target: &Path, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let (numbers, target) = (call.numbers(), target.as_os_str().as_bytes().to_vec());
     let work = async move { vfs.symlink(&who, dir, &name, &target).await };
-    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.link(&who, ino, dir, &name).await };
-    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.unlink(&who, dir, &name).await };
-    call.serve(reply, work, |reply, ()| reply.ok());
+    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rmdir(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.rmdir(&who, dir, &name).await };
-    call.serve(reply, work, |reply, ()| reply.ok());
+    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rename(
@@ -78,7 +81,7 @@ pub fn rename(
     let to_name = to_name.as_bytes().to_vec();
     let work =
         async move { vfs.rename(&who, dir, &name, to_dir, &to_name, flags::rename(bits)?).await };
-    call.serve(reply, work, |reply, ()| reply.ok());
+    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
@@ -86,7 +89,7 @@ pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: Rep
     let who = call.exactly_who(&[Privilege::SetId]);
     let numbers = call.numbers();
     let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
-    call.serve(reply, work, move |reply, (entry, opened)| {
+    call.serve_elsewhere(reply, work, move |reply, (entry, opened)| {
         let (fh, flags) = handles::opened(&opened);
         reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), NO_REUSE, fh, flags);
     });
