@@ -152,21 +152,24 @@ impl Content {
         snapshot: Option<Arc<View>>,
     ) -> Opened {
         let file = counted.keep();
-        let direct_io = flags.append || flags.direct || snapshot.is_some();
-        let keep_cache = {
+        let placed = flags.append || flags.direct || snapshot.is_some();
+        let (direct_io, keep_cache) = {
             let mut state = file.lock();
+            // What is only written the kernel need not keep, and before it writes into its pages it
+            // asks for an extended attribute. Others would have to be told of each write.
+            let write_only = flags.write && !flags.read && state.open == 1;
             let ver = state.view.working.version();
             let keep = state.pages == Pages::Of(ver);
-            if !direct_io {
+            if !placed {
                 // Without leave to keep them the kernel drops its pages now.
                 state.pages = Pages::Of(ver);
             }
-            keep && !direct_io
+            (placed || write_only, keep && !placed)
         };
         if file.lock().machine.committable().is_none() {
             self.keep_promise(&file);
         }
-        let handle = Handle::new(file, flags, who.clone(), snapshot);
+        let handle = Handle::new(file, flags, who.clone(), snapshot, direct_io);
         let fh = self.handles.add(handle);
         Opened { fh, keep_cache, direct_io }
     }
