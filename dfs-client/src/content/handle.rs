@@ -25,8 +25,6 @@ pub(crate) struct Handle {
     pub(crate) who: Credentials,
     /// The version a handle with `reads=snapshot` stays on.
     pub(crate) snapshot: Option<Arc<View>>,
-    /// Its reads and writes pass the kernel's pages by.
-    pub(crate) direct_io: bool,
     /// `State.losses` and `State.lock_losses` at open: a later loss fails the handle.
     born: (u64, u64),
     recent: Mutex<Recent>,
@@ -48,13 +46,12 @@ impl Handle {
         flags: OpenFlags,
         who: Credentials,
         snapshot: Option<Arc<View>>,
-        direct_io: bool,
     ) -> Handle {
         let state = file.lock();
         let born = (state.losses, state.lock_losses);
         let recent = Recent { reported: state.failures, ..Recent::default() };
         drop(state);
-        Handle { file, flags, who, snapshot, direct_io, born, recent: Mutex::new(recent) }
+        Handle { file, flags, who, snapshot, born, recent: Mutex::new(recent) }
     }
 
     /// What this handle reads.

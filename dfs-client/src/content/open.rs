@@ -152,24 +152,21 @@ impl Content {
         snapshot: Option<Arc<View>>,
     ) -> Opened {
         let file = counted.keep();
-        let placed = flags.append || flags.direct || snapshot.is_some();
-        let (direct_io, keep_cache) = {
+        let direct_io = flags.append || flags.direct || snapshot.is_some();
+        let keep_cache = {
             let mut state = file.lock();
-            // What is only written the kernel need not keep, and before it writes into its pages it
-            // asks for an extended attribute. Others would have to be told of each write.
-            let write_only = flags.write && !flags.read && state.open == 1;
             let ver = state.view.working.version();
             let keep = state.pages == Pages::Of(ver);
-            if !placed {
+            if !direct_io {
                 // Without leave to keep them the kernel drops its pages now.
                 state.pages = Pages::Of(ver);
             }
-            (placed || write_only, keep && !placed)
+            keep && !direct_io
         };
         if file.lock().machine.committable().is_none() {
             self.keep_promise(&file);
         }
-        let handle = Handle::new(file, flags, who.clone(), snapshot, direct_io);
+        let handle = Handle::new(file, flags, who.clone(), snapshot);
         let fh = self.handles.add(handle);
         Opened { fh, keep_cache, direct_io }
     }

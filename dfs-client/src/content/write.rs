@@ -52,7 +52,8 @@ impl Content {
     ) -> Option<Result<usize>> {
         let handle = self.writer(fh).ok()?;
         let (file, flags) = (&handle.file, handle.flags);
-        if data.is_empty() || flags.sync || flags.append || passes_pages(&handle) {
+        // Direct handles may have to wait until the kernel forgot pages.
+        if data.is_empty() || flags.sync || flags.append || flags.direct {
             return None;
         }
         self.client.session.lease_left()?;
@@ -62,8 +63,6 @@ impl Content {
         }
         let _gate = file.gate.try_read().ok()?;
         match self.stage(file, off, data, kill_suid) {
-            // Somebody came meanwhile: the same bytes are written once more.
-            Ok(Some(_)) if passes_pages(&handle) => None,
             Ok(Some(_)) => Some(Ok(data.len())),
             Ok(None) => None,
             Err(e) if e.code == Code::NoSpace => None,
@@ -186,11 +185,11 @@ impl Content {
         self.client.session.server_time()
     }
 
-    /// Others may have read what was there before the write, into pages that the kernel keeps; and it
-    /// put what was appended where it believed the end to be. It locks no page during such a write, so
-    /// that dropping them can be waited for.
+    /// The kernel put what a direct handle wrote where it believed the end to be, if anywhere. It
+    /// locks no page during such a write, so that dropping them can be waited for.
     async fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
-        if passes_pages(handle) {
+        let direct = handle.flags.append || handle.flags.direct;
+        if direct && handle.file.lock().open > 1 {
             self.tell_kernel(&handle.file, at);
             self.told(&handle.file).await;
         }
@@ -213,9 +212,4 @@ impl Content {
         }
         Ok(())
     }
-}
-
-/// Whether a write through this handle passes pages by that others may have.
-fn passes_pages(handle: &Handle) -> bool {
-    handle.direct_io && handle.file.lock().open > 1
 }
