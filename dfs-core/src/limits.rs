@@ -54,7 +54,7 @@ pub const PUSH_QUEUE: usize = 65_536;
 /// Operations of one session whose answers are kept.
 pub const REPLAY_SLOTS: usize = 1024;
 /// Content and dirty ranges up to this many bytes travel and live in the metadata store.
-pub const INLINE_MAX: u64 = 16 * 1024;
+pub const INLINE_MAX: u64 = 64 * 1024;
 /// Dirty ranges of one commit that travel inline, in bytes together; each is up to `INLINE_MAX`.
 pub const COMMIT_INLINE_MAX: u64 = 1024 * 1024;
 /// A stripe with more extents than this is compacted.
