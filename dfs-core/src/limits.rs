@@ -103,6 +103,13 @@ pub const REPLY_DATA_MAX: u32 = 1024 * 1024;
 pub const READDIR_PAGE: usize = 1000;
 /// Piece of a content stream, in bytes.
 pub const CHUNK: usize = 256 * 1024;
+/// Objects of at least so many bytes are written, and read the first time, past the server's page
+/// cache, in steps of so many bytes.
+pub const DIRECT_STEP: usize = 1024 * 1024;
+/// Buffers of one step that are kept between two uses.
+pub const DIRECT_BUFFERS: usize = 16;
+/// Parts of objects that are remembered as read once: read again, they stay in the page cache.
+pub const READ_ONCE: usize = 16_384;
 /// Checksums cover this many bytes each, in objects and in cache files.
 pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
 /// Key holders and changes per second above which a key gets no promises for a while.

@@ -1,6 +1,7 @@
 //! What every user of the local disk needs: failures as [`FsError`], and folders made durable.
 
 use dfs_core::{Code, FsError, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -25,6 +26,13 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|f| f.sync_all())
         .map_err(|e| failed(format_args!("sync folder {}", folder.display()), &e))
+}
+
+/// Whether reads and writes of an open file pass the page cache by (open(2), `O_DIRECT`). Fails where
+/// the file system cannot do that.
+pub(crate) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let flags = if direct { OFlag::O_DIRECT } else { OFlag::empty() };
+    fcntl(file, FcntlArg::F_SETFL(flags)).map(drop).map_err(io::Error::from)
 }
 
 /// Bytes of the file system that holds a folder (statvfs(3)).

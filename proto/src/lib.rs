@@ -5,6 +5,7 @@
 //!
 //! [`FsError`]: dfs_core::FsError
 
+pub mod bulk;
 pub mod call;
 pub mod convert;
 pub mod fail;

@@ -8,6 +8,7 @@ use crate::source::{self, code, files, line_of, words};
 const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["dfs-server/src/server.rs", "dfs-server/src/scrape.rs"]),
     ("fuser", &["dfs-fuse/src/"]),
+    ("http_body", &["proto/src/bulk.rs"]),
     ("hyper_util", &["dfs-client/src/rpc/channel.rs"]),
     ("lexopt", &["dfs-server/src/cli.rs", "dfs-fuse/src/cli.rs"]),
     // Constants of system calls that `nix` and `fuser` have no name for.
@@ -21,6 +22,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-client/src/metadata/siblings.rs",
             "dfs-client/src/content/beside.rs",
             "dfs-client/src/content/mod.rs",
+            "dfs-server/src/filestore/once.rs",
             "dfs-server/src/metastore/recent.rs",
         ],
     ),
@@ -41,7 +43,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Beside the wire: two records of the metadata store are protocol-buffer messages.
     (
         "prost",
-        &["dfs-server/src/metastore/sqlite/stripe.rs", "dfs-server/src/nameserver/op/outcome.rs"],
+        &[
+            "proto/src/bulk.rs",
+            "dfs-server/src/metastore/sqlite/stripe.rs",
+            "dfs-server/src/nameserver/op/outcome.rs",
+        ],
     ),
     ("protox", &["proto/build.rs"]),
     (

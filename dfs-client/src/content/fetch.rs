@@ -7,6 +7,7 @@ use super::manifest::Manifest;
 use super::remote::{Wanted, system};
 use super::view::{Claim, View, base_size};
 use crate::interrupt;
+use bytes::Bytes;
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::limits::REPLY_DATA_MAX;
 use dfs_core::range::Range;
@@ -86,11 +87,16 @@ impl Content {
         let bytes =
             pieces.iter().filter(|(_, e)| e.source != Source::Hole).map(|(_, e)| e.range.len());
         self.make_room(bytes.sum()).await?;
-        self.fill_all(view, pieces).await
+        self.fill_all(view, claim, pieces).await
     }
 
     /// Fills what needs no request at once, and the rest with some requests at a time.
-    async fn fill_all(&self, view: &Arc<View>, pieces: Vec<(u64, Extent)>) -> Result<()> {
+    async fn fill_all(
+        &self,
+        view: &Arc<View>,
+        claim: &Claim,
+        pieces: Vec<(u64, Extent)>,
+    ) -> Result<()> {
         let mut parts = Vec::new();
         for (ver, extent) in pieces {
             match extent.source {
@@ -111,26 +117,34 @@ impl Content {
         if let [part] = parts.as_slice() {
             return self.fetch_part(view, *part).await;
         }
-        let mut running: JoinSet<Result<()>> = JoinSet::new();
+        // Who waits for a part that is here goes on.
+        let done = |claim: &Claim, ended| {
+            joined(ended).map(|range| range.into_iter().for_each(|range| claim.filled(range)))
+        };
+        let mut running: JoinSet<Result<Range>> = JoinSet::new();
         for part in parts {
             if running.len() >= AT_ONCE {
-                joined(running.join_next().await)?;
+                done(claim, running.join_next().await)?;
             }
             let (content, view) = (self.arc(), Arc::clone(view));
-            let task = async move { content.fetch_part(&view, part).await };
+            let task = async move { content.fetch_part(&view, part).await.map(|()| part.range) };
             running.spawn_on(task, &self.client.runtime);
         }
-        while let Some(result) = running.join_next().await {
-            joined(Some(result))?;
+        while let Some(ended) = running.join_next().await {
+            done(claim, Some(ended))?;
         }
         Ok(())
     }
 
     async fn fetch_part(&self, view: &View, part: Part) -> Result<()> {
         let Part { ver, range, name, off } = part;
-        let bytes = self.client.rpc.read_object(&system(), name, off, range.len()).await?;
-        view.working.fill(ver, range.start, &bytes)?;
-        Ok(())
+        let mut at = range.start;
+        let fill = |piece: Bytes| {
+            view.working.fill(ver, at, &piece)?;
+            at += piece.len() as u64;
+            Ok(())
+        };
+        self.client.rpc.read_object_in_pieces(&system(), name, off, range.len(), fill).await
     }
 
     /// Asks for the extents of `range` as far as they are not known. The file may move on to the

@@ -46,15 +46,19 @@ impl View {
         }
         mine.iter().for_each(|r| claimed.insert(*r));
         drop(claimed);
-        Some(Claim { view: Arc::clone(self), ranges: mine })
+        let left = Mutex::new(mine.iter().copied().collect());
+        Some(Claim { view: Arc::clone(self), ranges: mine, left })
     }
 
-    /// Waits until somebody else's fetch that overlaps `wanted` has ended.
+    /// Waits until nobody fetches anything of `wanted` any more.
     pub(crate) async fn wait_for_fetch(&self, wanted: &[Range]) {
-        let fetched = self.fetched.notified();
-        tokio::pin!(fetched);
-        fetched.as_mut().enable();
-        if wanted.iter().any(|r| self.claimed().overlaps(*r)) {
+        loop {
+            let fetched = self.fetched.notified();
+            tokio::pin!(fetched);
+            fetched.as_mut().enable();
+            if !wanted.iter().any(|r| self.claimed().overlaps(*r)) {
+                return;
+            }
             fetched.await;
         }
     }
@@ -74,6 +78,8 @@ pub(crate) fn base_size(working: &WorkingFile) -> u64 {
 pub(crate) struct Claim {
     view: Arc<View>,
     ranges: Vec<Range>,
+    /// What of them was not filled yet.
+    left: Mutex<RangeSet>,
 }
 
 impl Claim {
@@ -81,12 +87,20 @@ impl Claim {
     pub(crate) fn ranges(&self) -> &[Range] {
         &self.ranges
     }
+
+    /// A part of it is here: nobody needs to wait for the rest.
+    pub(crate) fn filled(&self, part: Range) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+        self.view.claimed().remove(part);
+        self.view.fetched.notify_waiters();
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        let left = self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut claimed = self.view.claimed();
-        self.ranges.iter().for_each(|r| claimed.remove(*r));
+        left.iter().for_each(|r| claimed.remove(r));
         drop(claimed);
         self.view.fetched.notify_waiters();
     }

@@ -4,6 +4,8 @@ use super::stream::CallStream;
 use crate::config::Address;
 use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::{Code, FsError, Result};
+use dfs_proto::bulk::{Sending, WithBody};
+use dfs_proto::v1::CreateObjectReq;
 use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::coherence_client::CoherenceClient;
 use dfs_proto::v1::file_store_client::FileStoreClient;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
@@ -74,6 +77,15 @@ impl Channels {
         CoherenceClient::new(self.metadata.clone())
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX)
+    }
+
+    /// The service of stored objects, for one call that sends `messages` as its body.
+    pub fn file_store_sending(
+        &self,
+        messages: impl Stream<Item = CreateObjectReq> + Send + Unpin + 'static,
+    ) -> FileStoreClient<WithBody<Channel>> {
+        let channel = WithBody::new(self.data.clone(), Sending::request(messages));
+        FileStoreClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
     }
 
     /// The service of stored objects.

@@ -38,8 +38,9 @@ impl Rpc {
             };
             let messages = tokio_stream::iter(messages(header, bytes.clone()));
             self.metrics.sent(Verb::CreateObject);
-            let mut store = self.channels.file_store();
-            let sent = timeout(WRITE, store.create(messages)).await;
+            let mut store = self.channels.file_store_sending(messages);
+            // The generated client makes a body of its own, which is replaced.
+            let sent = timeout(WRITE, store.create(tokio_stream::empty())).await;
             let failure = match sent {
                 Err(_) => FsError::new(Code::Unavailable, "no answer to an object in time"),
                 Ok(Err(s)) => status::to_error(&s),
@@ -67,12 +68,30 @@ impl Rpc {
         off: u64,
         len: u64,
     ) -> Result<Bytes> {
+        let mut bytes = BytesMut::with_capacity(len.min(STRIPE_UNIT) as usize);
+        let collect = |piece: Bytes| {
+            bytes.extend_from_slice(&piece);
+            Ok(())
+        };
+        self.read_object_in_pieces(who, name, off, len, collect).await?;
+        Ok(bytes.freeze())
+    }
+
+    /// As [`read_object`](Rpc::read_object), but hands the bytes to `sink` in order as they come,
+    /// checked. What fails there ends the call.
+    pub async fn read_object_in_pieces(
+        &self,
+        who: &Credentials,
+        name: ObjectName,
+        off: u64,
+        len: u64,
+        mut sink: impl FnMut(Bytes) -> Result<()>,
+    ) -> Result<()> {
         let mut attempts = Attempts::new(self);
         // What arrived before a failure is good: objects never change.
-        let mut bytes = BytesMut::with_capacity(len.min(STRIPE_UNIT) as usize);
+        let (mut have, mut refused) = (0, None);
         loop {
             let identity = attempts.ready().await?;
-            let have = bytes.len() as u64;
             let request = v1::ReadObjectReq {
                 name: Some(convert::object_to(name)),
                 off: off + have,
@@ -80,14 +99,25 @@ impl Rpc {
                 caller: Some(self.caller(identity, None, who)),
             };
             self.metrics.sent(Verb::ReadObject);
-            match interrupt::wait(self.read_pieces(request, &mut bytes)).await? {
-                Ok(()) => return Ok(bytes.freeze()),
-                Err(failure) => attempts.again(identity.sid, failure).await?,
+            let take = |piece: Bytes| {
+                have += piece.len() as u64;
+                sink(piece).map_err(|e| refused = Some(e)).is_ok()
+            };
+            let read = interrupt::wait(self.read_pieces(request, take)).await?;
+            match (read, refused.take()) {
+                (_, Some(refusal)) => return Err(refusal),
+                (Ok(()), None) => return Ok(()),
+                (Err(failure), None) => attempts.again(identity.sid, failure).await?,
             }
         }
     }
 
-    async fn read_pieces(&self, request: v1::ReadObjectReq, bytes: &mut BytesMut) -> Result<()> {
+    /// Reads until all is there or `take` is false.
+    async fn read_pieces(
+        &self,
+        request: v1::ReadObjectReq,
+        mut take: impl FnMut(Bytes) -> bool,
+    ) -> Result<()> {
         let late = |_| FsError::new(Code::Unavailable, "no piece of an object in time");
         let mut wanted = request.len;
         let mut store = self.channels.file_store();
@@ -109,7 +139,9 @@ impl Rpc {
                 return Err(FsError::new(Code::Invalid, "a piece of an object has a wrong length"));
             }
             wanted -= len;
-            bytes.extend_from_slice(&piece.data);
+            if !take(piece.data) {
+                break;
+            }
         }
         Ok(())
     }

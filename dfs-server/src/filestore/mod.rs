@@ -14,6 +14,9 @@
 //! `finish` returns. Nothing groups these syncs here, for the journal of the file system below
 //! already does: syncs that wait at the same time share one journal commit.
 //!
+//! Large objects are written past the page cache, and read past it the first time: they must be on
+//! disk before anybody is told, and who reads them keeps them ([`direct`], docs/design/0021).
+//!
 //! Every method may block on the disk. A read never trusts the disk: footer, checksum table and
 //! every touched block are verified each time, so a damaged object is refused (`BadChecksum`), not
 //! served. [`ObjectStore::check`] finds damage before a reader does.
@@ -21,9 +24,11 @@
 //! Lock order: `sealing`, `folders` and `unsynced` are never held together; `flushing` is taken
 //! before `unsynced`.
 
+mod direct;
 mod format;
 mod list;
 mod name;
+mod once;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -81,6 +86,10 @@ struct Inner {
     dir: PathBuf,
     options: Options,
     next_temp: AtomicU64,
+    /// Memory for what goes past the page cache.
+    buffers: direct::Pool,
+    /// What was read lately.
+    read_once: once::ReadOnce,
     /// Held from "does the name exist" to "now it does".
     sealing: Mutex<()>,
     /// Leaf folders known to exist durably.
@@ -105,6 +114,8 @@ impl ObjectStore {
             dir: dir.to_path_buf(),
             options,
             next_temp: AtomicU64::new(0),
+            buffers: direct::Pool::default(),
+            read_once: once::ReadOnce::new(),
             sealing: Mutex::new(()),
             folders: Mutex::new(vec![false; usize::from(name::LEAVES)]),
             flushing: Mutex::new(()),

@@ -1,11 +1,14 @@
 //! Reading sealed objects, verified.
 
+use super::direct::{self, Pool};
 use super::format::{self, BadFooter, Footer};
 use super::{ObjectStore, name};
 use crate::disk;
 use bytes::Bytes;
+use dfs_core::checksum;
 use dfs_core::extent::ObjectName;
-use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::limits::{CHECKSUM_BLOCK, CHUNK, DIRECT_STEP};
+use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
 use std::fs::File;
 use std::io;
@@ -14,6 +17,7 @@ use std::path::Path;
 
 /// Bytes read at once where a whole object is walked.
 const STEP: u64 = 16 * CHECKSUM_BLOCK;
+const _: () = assert!(DIRECT_STEP as u64 == STEP && STEP.is_multiple_of(CHUNK as u64));
 
 impl ObjectStore {
     /// Reads `len` bytes from `off`, verified against the checksums of the blocks they are in.
@@ -22,6 +26,42 @@ impl ObjectStore {
     /// damaged; the message names object and block) or `Io`.
     pub fn read(&self, name: ObjectName, off: u64, len: u64) -> Result<Bytes> {
         Sealed::open(&self.path_of(name), name)?.read(off, len)
+    }
+
+    /// Hands `len` bytes from `off`, verified, to `sink`, with their CRC-32C and in pieces of at most
+    /// [`CHUNK`], until it is false. Bytes of a large object go past the page cache, unless they were
+    /// asked for before: one client wants them once and keeps them, others may follow it.
+    ///
+    /// Fails as [`read`](ObjectStore::read).
+    pub fn stream(
+        &self,
+        name: ObjectName,
+        off: u64,
+        len: u64,
+        mut sink: impl FnMut(Bytes, u32) -> bool,
+    ) -> Result<()> {
+        let sealed = Sealed::open(&self.path_of(name), name)?;
+        let end = sealed.within(off, len)?;
+        let pool = &self.inner.buffers;
+        let once = sealed.len >= STEP && self.inner.read_once.is_first(name, off);
+        let direct = once && disk::set_direct(&sealed.file, true).is_ok();
+        let mut at = off;
+        while at < end {
+            let stop = end.min((at / STEP + 1) * STEP);
+            let step = match direct {
+                true => sealed.read_direct(at, stop - at, pool)?,
+                false => sealed.read(at, stop - at)?,
+            };
+            for cut in (0..step.len()).step_by(CHUNK) {
+                let piece = step.slice(cut..step.len().min(cut + CHUNK));
+                let sum = sealed.sum(at + cut as u64, &piece);
+                if !sink(piece, sum) {
+                    return Ok(());
+                }
+            }
+            at = stop;
+        }
+        Ok(())
     }
 
     /// Bytes in the sealed object of this name; none: there is no such object. Fails with `Io`.
@@ -85,27 +125,67 @@ impl Sealed {
 
     /// See [`ObjectStore::read`].
     pub(super) fn read(&self, off: u64, len: u64) -> Result<Bytes> {
-        let end = off.checked_add(len).filter(|end| *end <= self.len).ok_or_else(|| {
-            let object = name::text(self.name);
-            let text = format!("{len} bytes at {off} of object {object} of {}", self.len);
-            FsError::new(Code::Invalid, text)
-        })?;
+        let end = self.within(off, len)?;
         if len == 0 {
             return Ok(Bytes::new());
         }
-        let first = off / CHECKSUM_BLOCK;
-        let start = first * CHECKSUM_BLOCK;
-        let stop = end.next_multiple_of(CHECKSUM_BLOCK).min(self.len);
-        let mut bytes = vec![0; (stop - start) as usize];
-        self.file
-            .read_exact_at(&mut bytes, start)
-            .map_err(|e| disk::failed(format_args!("read {}", name::text(self.name)), &e))?;
-        for (block, number) in bytes.chunks(CHECKSUM_BLOCK as usize).zip(first..) {
+        let blocks = self.blocks(off, end);
+        let mut bytes = vec![0; (blocks.end - blocks.start) as usize];
+        self.file.read_exact_at(&mut bytes, blocks.start).map_err(|e| self.unread(&e))?;
+        self.compare(blocks.start, &bytes)?;
+        Ok(Bytes::from(bytes).slice((off - blocks.start) as usize..(end - blocks.start) as usize))
+    }
+
+    /// As [`read`](Sealed::read), past the page cache; at most [`STEP`] bytes, which end no later
+    /// than the next multiple of it.
+    fn read_direct(&self, off: u64, len: u64, pool: &Pool) -> Result<Bytes> {
+        let end = self.within(off, len)?;
+        let blocks = self.blocks(off, end);
+        let bytes = (blocks.end - blocks.start) as usize;
+        let buffer = direct::read(&self.file, pool, blocks.start, bytes);
+        let buffer = buffer.map_err(|e| self.unread(&e))?;
+        self.compare(blocks.start, &buffer[..bytes])?;
+        let inside = (off - blocks.start) as usize..(end - blocks.start) as usize;
+        Ok(Bytes::from_owner(buffer).slice(inside))
+    }
+
+    /// The end of `len` bytes from `off`.
+    fn within(&self, off: u64, len: u64) -> Result<u64> {
+        off.checked_add(len).filter(|end| *end <= self.len).ok_or_else(|| {
+            let object = name::text(self.name);
+            let text = format!("{len} bytes at {off} of object {object} of {}", self.len);
+            FsError::new(Code::Invalid, text)
+        })
+    }
+
+    /// The bytes of all blocks with a byte of `off..end`.
+    fn blocks(&self, off: u64, end: u64) -> Range {
+        Range::new(off, end).align_out(CHECKSUM_BLOCK).intersect(Range::new(0, self.len))
+    }
+
+    /// Compares whole blocks, from `start` on, with the table.
+    fn compare(&self, start: u64, bytes: &[u8]) -> Result<()> {
+        for (block, number) in bytes.chunks(CHECKSUM_BLOCK as usize).zip(start / CHECKSUM_BLOCK..) {
             if crc32c::crc32c(block) != self.table[number as usize] {
                 return Err(damaged(self.name, &format!("block {number}")));
             }
         }
-        Ok(Bytes::from(bytes).slice((off - start) as usize..(end - start) as usize))
+        Ok(())
+    }
+
+    /// The checksum of verified bytes at `off`: that of whole blocks is known.
+    fn sum(&self, off: u64, bytes: &[u8]) -> u32 {
+        let range = Range::of_len(off, bytes.len() as u64);
+        if self.blocks(range.start, range.end) != range {
+            return crc32c::crc32c(bytes);
+        }
+        let sizes = bytes.chunks(CHECKSUM_BLOCK as usize).map(|block| block.len() as u64);
+        let sums = &self.table[(off / CHECKSUM_BLOCK) as usize..];
+        sums.iter().zip(sizes).fold(0, |sum, (block, len)| checksum::joined(sum, *block, len))
+    }
+
+    fn unread(&self, e: &io::Error) -> FsError {
+        disk::failed(format_args!("read {}", name::text(self.name)), e)
     }
 
     /// Reads and verifies everything.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::tests::TinyDisk;
 use dfs_core::Ino;
-use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::limits::{CHECKSUM_BLOCK, CHUNK, DIRECT_STEP};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
@@ -89,6 +89,42 @@ proptest! {
         prop_assert_eq!(err.code, Code::BadChecksum);
         prop_assert!(err.message.contains("77.3.1"), "{}", err);
     }
+}
+
+/// Past the page cache, and through it when it is asked for again.
+#[test]
+fn object_streams_what_a_read_answers() {
+    let (store, _temp) = new_store(STRICT);
+    let len = 2 * DIRECT_STEP as u64 + 3 * CHECKSUM_BLOCK + 77;
+    put(&store, NAME, &content(len)).unwrap();
+    for (off, part) in
+        [(0, len), (0, 1), (5, len - 5), (CHECKSUM_BLOCK, CHUNK as u64), (len - 1, 1)]
+    {
+        for _ in 0..2 {
+            let mut all = Vec::new();
+            let sink = |piece: bytes::Bytes, crc| {
+                assert!(piece.len() <= CHUNK && crc32c::crc32c(&piece) == crc);
+                all.extend_from_slice(&piece);
+                true
+            };
+            store.stream(NAME, off, part, sink).unwrap();
+            assert!(store.read(NAME, off, part).unwrap() == all, "{part} at {off}");
+        }
+    }
+    let mut pieces = 0;
+    store
+        .stream(NAME, 0, len, |_, _| {
+            pieces += 1;
+            pieces < 3
+        })
+        .unwrap();
+    assert_eq!(pieces, 3);
+    assert_eq!(store.stream(NAME, 1, len, |_, _| true).unwrap_err().code, Code::Invalid);
+    let mut file = fs::read(store.path_of(NAME)).unwrap();
+    file[DIRECT_STEP + 5] ^= 1;
+    fs::write(store.path_of(NAME), file).unwrap();
+    let err = store.stream(NAME, 2, len - 2, |_, _| true).unwrap_err();
+    assert_eq!(err.code, Code::BadChecksum);
 }
 
 #[test]
@@ -282,7 +318,7 @@ fn strict_object_has_no_name_before_its_bytes_are_durable() {
     writer.write(&bytes, crc32c::crc32c(&bytes)).unwrap();
     // A pipe takes the footer and cannot be synced, as a broken disk.
     let (_read, write) = nix::unistd::pipe().unwrap();
-    let good = std::mem::replace(&mut writer.file, File::from(write));
+    let good = std::mem::replace(&mut writer.out, direct::Output::new(File::from(write), None));
     assert_eq!(writer.finish().unwrap_err().code, Code::Io);
     drop(good);
     assert!(listed(&store).is_empty());

@@ -1,15 +1,16 @@
 //! Writing one object: temp file, checks, sync, name.
 
+use super::direct::Output;
 use super::read::Sealed;
 use super::{OBJECT_MAX, ObjectStore, TEMP, UNSYNCED_MAX, format, name};
 use crate::disk;
 use crate::metastore::Durability;
 use dfs_core::checksum;
 use dfs_core::extent::ObjectName;
-use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::limits::{CHECKSUM_BLOCK, DIRECT_STEP};
 use dfs_core::{Code, FsError, Result};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -21,7 +22,7 @@ pub struct Writer {
     name: ObjectName,
     len: u64,
     written: u64,
-    pub(super) file: File,
+    pub(super) out: Output,
     temp: Temp,
     table: Vec<u32>,
     /// Checksum of the last block so far.
@@ -70,7 +71,9 @@ impl Writer {
             .map_err(|e| disk::failed(format_args!("create {}", path.display()), &e))?;
         let temp = Temp { path, renamed: false };
         let table = Vec::with_capacity(format::blocks(len) as usize);
-        Ok(Writer { store, name, len, written: 0, file, temp, table, block_crc: 0 })
+        let buffer = (len >= DIRECT_STEP as u64).then(|| store.inner.buffers.take());
+        let out = Output::new(file, buffer);
+        Ok(Writer { store, name, len, written: 0, out, temp, table, block_crc: 0 })
     }
 
     /// The object's name.
@@ -97,7 +100,7 @@ impl Writer {
         if ends && !self.written.is_multiple_of(CHECKSUM_BLOCK) {
             self.table.push(last);
         }
-        let result = self.file.write_all(chunk);
+        let result = self.out.write(chunk);
         result.map_err(|e| disk::failed(format_args!("write {}", name::text(self.name)), &e))
     }
 
@@ -138,7 +141,7 @@ impl Writer {
         assert_eq!(self.table.len() as u64, format::blocks(self.len), "a checksum per block");
         let strict = self.store.inner.options.durability == Durability::Strict;
         self.write_footer()
-            .and_then(|()| if strict { self.file.sync_data() } else { Ok(()) })
+            .and_then(|file| if strict { file.sync_data() } else { Ok(()) })
             .map_err(|e| disk::failed(format_args!("write {}", name::text(self.name)), &e))?;
         let (store, leaf) = (self.store.clone(), name::leaf(self.name.ino));
         store.ensure_leaf(leaf)?;
@@ -155,17 +158,20 @@ impl Writer {
         if full { store.flush() } else { Ok(()) }
     }
 
-    fn write_footer(&mut self) -> io::Result<()> {
+    fn write_footer(&mut self) -> io::Result<&File> {
         let mut tail = format::encode_table(&self.table);
         let table_crc = crc32c::crc32c(&tail);
         let footer = format::Footer { name: self.name, len: self.len, table_crc };
         tail.extend_from_slice(&footer.encode());
-        self.file.write_all(&tail)
+        self.out.end_direct()?;
+        self.out.write(&tail)?;
+        self.out.end_direct()
     }
 
     /// Gives the object its name; returns the file that has it.
     fn seal(self) -> Result<File> {
-        let Writer { store, name, len, file, mut temp, .. } = self;
+        let Writer { store, name, len, out, mut temp, .. } = self;
+        let file = out.into_file();
         let path = store.path_of(name);
         let _alone = store.inner.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         match Sealed::open(&path, name).and_then(|old| Ok((old.is_equal(&file, len)?, old))) {

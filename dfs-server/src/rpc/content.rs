@@ -2,8 +2,9 @@
 
 use super::{NOBODY, Services};
 use bytes::Bytes;
-use dfs_core::limits::{CHUNK, STRIPE_UNIT};
+use dfs_core::limits::STRIPE_UNIT;
 use dfs_core::{Code, FsError, Result};
+use dfs_proto::bulk::{Replaced, Sending};
 use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::convert::object_from;
 use dfs_proto::v1::file_store_server::FileStore;
@@ -59,36 +60,23 @@ impl Services {
     }
 
     /// Sends a part of an object in chunks.
-    fn send(&self, req: ReadObjectReq) -> Result<mpsc::Receiver<Result<ReadObjectRep, Status>>> {
+    fn send(&self, req: ReadObjectReq) -> Result<mpsc::Receiver<ReadObjectRep>> {
         let caller = self.server.caller(&req.caller.unwrap_or_default());
         self.server.may_fetch(&caller)?;
         let name = object_from(req.name)?;
-        let mut off = req.off;
-        let end = match off.checked_add(req.len) {
-            Some(end) if (1..=STRIPE_UNIT).contains(&req.len) => end,
-            _ => return Err(invalid(format!("a read of {} bytes at {off}", req.len))),
-        };
+        let (off, len) = (req.off, req.len);
+        if !(1..=STRIPE_UNIT).contains(&len) {
+            return Err(invalid(format!("a read of {len} bytes at {off}")));
+        }
         let (tx, rx) = mpsc::channel(QUEUE);
         let (objects, session) = (self.server.objects.clone(), caller.sid.0);
         // Ends with the object or when the client leaves.
         tokio::task::spawn_blocking(move || {
-            while off < end {
-                let len = (end - off).min(CHUNK as u64);
-                let message = match objects.read(name, off, len) {
-                    Ok(data) => {
-                        let crc = crc32c::crc32c(&data);
-                        ReadObjectRep { fail: None, data, crc }
-                    }
-                    Err(error) => {
-                        super::log_refusal("object_read", session, &error);
-                        ReadObjectRep::refuse(&error)
-                    }
-                };
-                let failed = message.fail.is_some();
-                if tx.blocking_send(Ok(message)).is_err() || failed {
-                    return;
-                }
-                off += len;
+            let send = |message| tx.blocking_send(message).is_ok();
+            let piece = |data, crc| send(ReadObjectRep { fail: None, data, crc });
+            if let Err(error) = objects.stream(name, off, len, piece) {
+                super::log_refusal("object_read", session, &error);
+                send(ReadObjectRep::refuse(&error));
             }
         });
         Ok(rx)
@@ -105,7 +93,7 @@ impl FileStore for Services {
         self.answer("object_create", NOBODY, self.receive(req.into_inner())).await
     }
 
-    type ReadStream = ReceiverStream<Result<ReadObjectRep, Status>>;
+    type ReadStream = tokio_stream::Empty<Result<ReadObjectRep, Status>>;
 
     async fn read(&self, req: Request<ReadObjectReq>) -> Answer<Self::ReadStream> {
         self.metrics.rpc("object_read");
@@ -115,9 +103,13 @@ impl FileStore for Services {
             super::log_refusal("object_read", session, &error);
             let (tx, rx) = mpsc::channel(1);
             // The queue is new and holds one message.
-            let _ = tx.try_send(Ok(ReadObjectRep::refuse(&error)));
+            let _ = tx.try_send(ReadObjectRep::refuse(&error));
             rx
         });
-        Ok(Response::new(ReceiverStream::new(queue)))
+        let body = Sending::reply(ReceiverStream::new(queue));
+        // The generated server would copy every byte into a message.
+        let mut response = Response::new(tokio_stream::empty());
+        response.extensions_mut().insert(Replaced::new(body));
+        Ok(response)
     }
 }

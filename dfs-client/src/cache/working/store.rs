@@ -23,6 +23,9 @@ pub const HELD_MAX: u64 = 32 * 1024 * 1024;
 /// A journal with the bytes of its writes does not grow from this length on.
 const JOURNAL_MAX: u64 = 256 * 1024;
 
+/// From so many bytes on it pays to read into memory that was not cleared.
+const LARGE: u64 = CHECKSUM_BLOCK;
+
 /// See the module.
 #[derive(Debug)]
 pub enum Store {
@@ -44,7 +47,11 @@ impl Store {
     /// Reads `range` into `buf`, replacing what was there; bytes behind the end are zero.
     pub fn read(&self, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Store::Disk(file) => disk::read_zero_filled(file, range, buf),
+            Store::Disk(file) if range.len() < LARGE => disk::read_zero_filled(file, range, buf),
+            Store::Disk(file) => {
+                buf.clear();
+                disk::append_zero_filled(file, range, buf)
+            }
             Store::Memory(bytes) => {
                 let end = bytes.len() as u64;
                 let part = range.start.min(end) as usize..range.end.min(end) as usize;
