@@ -205,7 +205,7 @@ impl Drop for Server {
 
 /// A free address below the ports that the kernel gives to outgoing connections, so that nobody
 /// takes it while the server is down.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     for _ in 0..1000 {
         let address = SocketAddr::from(([127, 0, 0, 1], crate::seed::any_of(15_000..32_000)));
         if TcpListener::bind(address).is_ok() {

@@ -4,11 +4,14 @@
 //! `dfs-bench [OPTION VALUE]... --side LABEL FOLDER COLD...`: the first side is what the others are
 //! compared with; COLD is a shell command that empties the client's caches, or an empty word.
 //! Needs git, tar, cp, grep and rm; root, for the kernel's caches; 1.5 GiB in each folder.
+//!
+//! `dfs-bench scale` is another measurement, see [`scale`].
 
 mod big;
 mod report;
 mod rows;
 mod run;
+mod scale;
 mod small;
 mod tree;
 
@@ -41,7 +44,11 @@ struct Options {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match options(&words).and_then(|options| measure(&options)) {
+    let ran = match words.split_first() {
+        Some((first, rest)) if first == "scale" => scale::run(rest),
+        _ => options(&words).and_then(|options| measure(&options)),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dfs-bench: {error}");
@@ -62,7 +69,7 @@ fn options(words: &[String]) -> Result<Options, String> {
                     (value()?.to_owned(), value()?.into(), value()?.to_owned());
                 options.sides.push(Side { label, folder, cold });
             }
-            "--only" => options.groups = chosen(value()?)?,
+            "--only" => options.groups = chosen(GROUPS, value()?)?,
             "--scale" => options.scale = number(option, value()?)?,
             "--runs" => options.runs = number(option, value()?)?,
             "--json" => options.json = Some(value()?.into()),
@@ -82,11 +89,15 @@ fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{option}: '{text}' is not a number"))
 }
 
-fn chosen(names: &str) -> Result<Vec<&'static (&'static str, Group)>, String> {
+/// The entries of a table that are named.
+fn chosen<T>(
+    table: &'static [(&str, T)],
+    names: &str,
+) -> Result<Vec<&'static (&'static str, T)>, String> {
     let find = |name| {
-        let known = || GROUPS.iter().map(|group| group.0).collect::<Vec<_>>().join(", ");
-        let found = GROUPS.iter().find(|group| group.0 == name);
-        found.ok_or_else(|| format!("there is no group '{name}'; there are: {}", known()))
+        let known = || table.iter().map(|entry| entry.0).collect::<Vec<_>>().join(", ");
+        let found = table.iter().find(|entry| entry.0 == name);
+        found.ok_or_else(|| format!("there is no '{name}'; there are: {}", known()))
     };
     names.split(',').map(find).collect()
 }
