@@ -202,6 +202,11 @@ fn budget_create_write_close_costs_two_calls() {
             }
         });
         assert_eq!(calls, budget::exactly(&[("create", files), ("commit", files)]));
+        costs(&server, "copy of a small file", &[("create", 1), ("commit", 1)], || {
+            let from = std::fs::File::open(d.join("0")).unwrap();
+            let to = std::fs::File::create_new(d.join("copy")).unwrap();
+            assert_eq!(rustix::fs::copy_file_range(from, None, to, None, 9_000).unwrap(), 3_000);
+        });
         let calls = &[("create", 1), ("setattr", 2), ("commit", 1)];
         costs(&server, "create, write, chmod, chown, utimens, close", calls, || {
             let mut file = std::fs::File::create_new(d.join("attributes")).unwrap();

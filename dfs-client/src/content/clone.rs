@@ -1,4 +1,5 @@
-//! copy_file_range(2): the target shares the objects of the source, no data moves.
+//! copy_file_range(2): the target shares the objects of the source, no data moves. Of a few bytes, which
+//! would not become an object, a copy is written here and saved with the rest.
 
 use super::Content;
 use super::handle::Handle;
@@ -8,8 +9,9 @@ use super::remote::{Wanted, system};
 use crate::client::Client;
 use crate::interrupt;
 use crate::metadata::Key;
+use dfs_core::access::Privilege;
 use dfs_core::inode_state::Held;
-use dfs_core::limits::FILE_SIZE_MAX;
+use dfs_core::limits::{FILE_SIZE_MAX, INLINE_MAX};
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
@@ -40,7 +42,6 @@ impl Content {
             return Err(FsError::new(Code::BadHandle, "not open for this copy"));
         }
         from.usable(false)?;
-        self.commit(&from.file).await?;
         if !Arc::ptr_eq(&from.file, &to.file) {
             self.current(&system(), from.file.ino, true, 0).await?;
         }
@@ -56,6 +57,12 @@ impl Content {
         if near && Arc::ptr_eq(&from.file, &to.file) {
             return Err(FsError::new(Code::Invalid, "source and target overlap"));
         }
+        if len <= INLINE_MAX {
+            let bytes = self.read(src, src_off, len as u32).await?;
+            let kill_suid = !to.who.may(Privilege::SetId);
+            return Ok(self.write(dst, dst_off, &bytes, kill_suid).await? as u64);
+        }
+        self.commit(&from.file).await?;
         let ask = Ask::by(&to);
         loop {
             self.lease(&to.file, &ask).await?;
