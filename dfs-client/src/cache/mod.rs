@@ -89,6 +89,8 @@ struct Entry {
     used: u64,
     /// Whether a handle is open.
     open: bool,
+    /// Whether its working file is lent; while the file is warm, it knows better.
+    lent: bool,
 }
 
 /// Counts for people and tests.
@@ -127,6 +129,7 @@ impl Cache {
                 disk: file.disk,
                 used: file.used,
                 open: false,
+                lent: false,
             };
             entries.push(file.ino, entry);
             used = used.saturating_add(file.disk);
@@ -211,7 +214,7 @@ impl Cache {
         }
         let file = WorkingFile::open(&self.shared, ino, 0, Start::New(ver, size))?;
         let file = Arc::new(file);
-        files.add(ino, Entry { ver, size, disk: 0, used: 0, open: false });
+        files.add(ino, Entry { ver, size, disk: 0, used: 0, open: false, lent: false });
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
@@ -284,6 +287,9 @@ impl Cache {
             _ => Start::Void(entry.ver, entry.size),
         };
         let file = Arc::new(WorkingFile::open(&self.shared, ino, entry.disk, start)?);
+        if entry.lent {
+            file.stay_lent();
+        }
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
@@ -346,7 +352,7 @@ impl Cache {
         let map = self.known(ino, ver, size).unwrap_or_else(|| FileMap::new(ver, size));
         let start = Start::Unsaved(map, found);
         let file = Arc::new(WorkingFile::open(&self.shared, ino, counted, start)?);
-        files.add(ino, Entry { ver, size, disk: counted, used: 0, open: false });
+        files.add(ino, Entry { ver, size, disk: counted, used: 0, open: false, lent: false });
         if file.has_work() {
             files.found.push(ino);
         }

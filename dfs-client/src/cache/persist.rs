@@ -127,7 +127,7 @@ impl Files {
             }
             if let Some(entry) = self.entries.peek_mut(&ino) {
                 (entry.ver, entry.size) = (file.version(), file.size());
-                entry.disk = file.disk_bytes();
+                (entry.disk, entry.lent) = (file.disk_bytes(), file.is_lent());
             }
         }
     }
