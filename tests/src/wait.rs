@@ -64,6 +64,14 @@ impl<T> Task<T> {
         }
     }
 
+    /// Whether the work ends within `limit` from now; panics with the work's own panic if it had one.
+    pub fn ends_within(self, limit: Duration) -> bool {
+        match self.result.recv_timeout(limit) {
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            result => result.is_ok(),
+        }
+    }
+
     /// Gives the work `time`, whether it needs it or not.
     pub fn let_run(&self, time: Duration) {
         let end = self.started + time;

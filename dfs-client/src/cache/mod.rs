@@ -13,6 +13,7 @@ mod folder;
 mod index;
 mod journal;
 mod map;
+mod mapped;
 mod persist;
 mod spare;
 mod sums;

@@ -63,6 +63,7 @@ impl Content {
         content.files().conflicts.extend(known);
         client.set_hooks(Arc::<Content>::clone(&content));
         content.recover()?;
+        content.recover_mapped()?;
         client.runtime.spawn(look_after(Arc::downgrade(&content)));
         content.sweep();
         Ok(content)
@@ -137,6 +138,9 @@ impl Content {
         if let Err(error) = self.commit(file).await {
             tracing::error!(ino = %file.ino, %error, "unsaved work stays in the cache");
             return;
+        }
+        if let Err(error) = file.view().working.end_stores() {
+            tracing::warn!(ino = %file.ino, %error, "the next mount looks for stores in vain");
         }
         let leases = {
             let state = file.lock();

@@ -8,6 +8,7 @@ use super::Content;
 use super::handle::Handle;
 use super::inode::{File, Pages, State};
 use super::lease::Ask;
+use super::remote::system;
 use crate::config::{Config, Reads};
 use crate::vfs::Opened;
 use dfs_core::inode_state::Effect;
@@ -80,7 +81,9 @@ impl Content {
             (false, _) => {}
         }
         if opened_as == OpenAs::PassthroughDirect && flags.read && flags.write {
-            state.view.working.expect_stores();
+            if let Err(error) = state.view.working.expect_stores() {
+                tracing::warn!(%error, "stores of a mapping may be lost if this daemon is killed");
+            }
             state.mapped_by = Some(handle.who.clone());
             self.passthrough.mapped().insert(handle.file.ino);
         }
@@ -133,6 +136,18 @@ impl Content {
         if state.mode.mode() == Mode::Idle && state.mapped_by.is_none() {
             self.passthrough.give_back(std::mem::take(&mut state.lent));
         }
+    }
+
+    /// Looks after files into which somebody could store past a daemon that was killed. What was stored
+    /// is committed like that of this life: unless the file has a newer version by now, as a whole.
+    pub(super) fn recover_mapped(&self) -> Result<()> {
+        for working in self.cache.mapped_before()? {
+            let (ver, size) = (working.version(), working.size());
+            let file = self.file(working.ino(), ver, size)?;
+            file.lock().mapped_by = Some(system());
+            self.passthrough.mapped().insert(file.ino);
+        }
+        Ok(())
     }
 
     /// Commits what was stored into mapped files, in the background.

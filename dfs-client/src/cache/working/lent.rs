@@ -184,3 +184,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

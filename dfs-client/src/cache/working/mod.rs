@@ -390,6 +390,9 @@ impl WorkingFile {
         if let Some(journal) = state.journal.take() {
             disk::remove(&journal.end().0)?;
         }
+        if state.lent.mapped {
+            disk::remove(&self.shared.folder.mapped(self.ino))?;
+        }
         state.gone = true;
         let counted = self.disk_bytes.swap(0, Ordering::Relaxed);
         self.shared.used.fetch_sub(counted, Ordering::Relaxed);

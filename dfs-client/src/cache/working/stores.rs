@@ -7,7 +7,7 @@
 
 use super::left::left_of;
 use super::{State, WorkingFile};
-use crate::cache::disk::DISK_BLOCK;
+use crate::cache::disk::{self, DISK_BLOCK};
 use crate::cache::journal::Record;
 use crate::cache::sums::Known;
 use dfs_core::Result;
@@ -23,9 +23,26 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 impl WorkingFile {
     /// From now on somebody may store into the file, which is lent, through a mapping; until the cache
     /// is closed, for nobody says when the last mapping is gone.
-    pub fn expect_stores(&self) {
+    ///
+    /// Errors: those of the cache's file system: if the daemon is killed, the next one does not know.
+    pub fn expect_stores(&self) -> Result<()> {
         let mut state = self.lock();
-        (state.lent.mapped, state.lent.compared) = (true, None);
+        if state.lent.mapped {
+            return Ok(());
+        }
+        (state.lent.out, state.lent.mapped, state.lent.compared) = (true, true, None);
+        let (path, boot) = (self.shared.folder.mapped(self.ino), self.shared.folder.boot());
+        std::fs::write(&path, boot).map_err(|e| disk::io_error("write", &path, &e))
+    }
+
+    /// What was stored is saved, and the daemon ends: the next one need not look for more.
+    ///
+    /// Errors: those of the cache's file system.
+    pub fn end_stores(&self) -> Result<()> {
+        match self.expects_stores() {
+            true => disk::remove(&self.shared.folder.mapped(self.ino)),
+            false => Ok(()),
+        }
     }
 
     /// Whether somebody may store into the file past the daemon.
@@ -64,7 +81,7 @@ impl WorkingFile {
             };
             (file.try_clone().map_err(|e| state.err("share", &e))?, state.path.clone())
         };
-        let err = |e: std::io::Error| crate::cache::disk::io_error("save", &path, &e);
+        let err = |e: std::io::Error| disk::io_error("save", &path, &e);
         file.sync_data().map_err(err)?;
         let changed = file.metadata().and_then(|m| m.modified()).map_err(err)?;
         Ok((self.lock().lent.compared != Some(changed)).then_some(changed))
