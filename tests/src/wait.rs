@@ -64,11 +64,13 @@ impl<T> Task<T> {
         }
     }
 
-    /// Whether the work ends within `limit` from now; panics with the work's own panic if it had one.
-    pub fn ends_within(self, limit: Duration) -> bool {
+    /// The result, if the work ends within `limit` from now; panics with the work's own panic if it
+    /// had one.
+    pub fn ends_within(&self, limit: Duration) -> Option<T> {
         match self.result.recv_timeout(limit) {
+            Ok(Ok(value)) => Some(value),
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            result => result.is_ok(),
+            Err(_) => None,
         }
     }
 

@@ -7,17 +7,22 @@ use nix::libc;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(240);
 /// What a reader may take to see what another mount saved.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
+/// What the kernel may take to tell the daemon that a handle is gone.
+const RELEASED: Duration = Duration::from_millis(200);
 const LENGTH: usize = 3 << 20;
 
 /// Opens a file that is wholly in the cache once the kernel knows that its last writer is gone.
 fn reader(mount: &Mount, name: &str) -> File {
     std::fs::read(mount.at(name)).unwrap();
     wait::until(SOON, "a reader whom the kernel serves by itself", || {
+        // The kernel tells of the end of the handle before in its own time, and nobody of that.
+        let closed = Instant::now();
+        wait::until_true(SOON, "news of a close", || closed.elapsed() > RELEASED);
         let file = File::open(mount.at(name)).unwrap();
         is_served_by_the_kernel(mount, &file).then_some(file)
     })
@@ -34,9 +39,12 @@ fn is_served_by_the_kernel(mount: &Mount, file: &File) -> bool {
         let mut bytes = [0; 4096];
         copy.read_exact_at(&mut bytes, 1 << 20).unwrap();
     });
-    let served = read.ends_within(Duration::from_secs(2));
+    let served = read.ends_within(Duration::from_secs(1));
     daemon.resume();
-    served
+    if served.is_none() {
+        read.within(SOON);
+    }
+    served.is_some()
 }
 
 fn at(file: &File, place: u64, length: usize) -> Vec<u8> {

@@ -25,7 +25,7 @@ pub(super) struct Lent {
     /// Content of an earlier life that nobody has looked at since.
     unread: RangeSet,
     /// The kernel reads the file, or did, and somebody may have it mapped.
-    out: bool,
+    pub(super) out: bool,
     /// Somebody may store into it through a mapping ([`super::stores`]).
     pub(super) mapped: bool,
     /// When the file had changed last before all of it was compared and found as it should be.
