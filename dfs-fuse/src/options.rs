@@ -71,7 +71,7 @@ impl Default for Options {
             reads: Reads::Follow,
             rdwr_lease: RdwrLease::Try,
             rwlock: false,
-            passthrough: false,
+            passthrough: true,
             lease_wait: LEASE_WAIT_MAX,
             allow_other: None,
             log: "info".to_owned(),

@@ -109,7 +109,7 @@ impl Content {
         }
     }
 
-    async fn persist(&self) {
+    pub(super) async fn persist(&self) {
         let cache = Arc::clone(&self.cache);
         let written = self.client.runtime.spawn_blocking(move || cache.persist()).await;
         match written {

@@ -54,6 +54,8 @@ impl Content {
         if flags.read && flags.write && file.lock().is_passed() {
             // What a newer version changes must be known exactly beside stores of a mapping.
             self.know_extents(&file, &file.view(), Range::ALL).await?;
+            // And by the next daemon, if this one is killed, what its bytes were.
+            self.persist().await;
         }
         Ok(self.opened(counted, who, flags, snapshot))
     }
