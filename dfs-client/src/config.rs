@@ -61,6 +61,8 @@ pub struct Config {
     pub rdwr_lease: RdwrLease,
     /// Opens for reading take a read lease too.
     pub rwlock: bool,
+    /// The kernel may read files of the cache by itself.
+    pub passthrough: bool,
     /// Longest wait for a lease.
     pub lease_wait: Duration,
     /// What the server shows of this client: host, mount point, process.

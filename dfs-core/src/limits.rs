@@ -112,6 +112,12 @@ pub const DIRECT_BUFFERS: usize = 16;
 pub const READ_ONCE: usize = 16_384;
 /// Checksums cover this many bytes each, in objects and in cache files.
 pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
+/// Files below this many bytes are not read past the daemon (passthrough): what an open of them costs
+/// more is not won back.
+pub const PASSTHROUGH_MIN: u64 = 1024 * 1024;
+/// Files whose working file the kernel reads itself, or may have mapped, take at most this part of the
+/// cache together, one in so many: they cannot be evicted.
+pub const PASSTHROUGH_PART: u64 = 2;
 /// Key holders and changes per second above which a key gets no promises for a while.
 pub const HOT_KEY_HOLDERS: usize = 64;
 /// See `HOT_KEY_HOLDERS`.

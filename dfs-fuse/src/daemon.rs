@@ -82,7 +82,8 @@ fn serve(
     let vfs = start_client(&runtime, client_config(args, &mountpoint, place), notifier.clone())?;
     let ending = Arc::new(Ending { vfs, notifier, runtime, once: Once::new() });
 
-    let session = start_session(args, &mountpoint, &ending).inspect_err(|_| ending.finish())?;
+    let session =
+        start_session(args, &mountpoint, &place.cache, &ending).inspect_err(|_| ending.finish())?;
     mounting::raise_read_ahead(&mountpoint);
     holder.mountpoint = Some(mountpoint.clone());
     announce(&mut lock, &holder);
@@ -142,9 +143,15 @@ fn start_client(runtime: &Handle, config: Config, notifier: Arc<Notifier>) -> Re
 }
 
 /// Mounts; requests wait in the kernel until the session runs.
-fn start_session(args: &MountArgs, mountpoint: &Path, ending: &Ending) -> Result<Session<Driver>> {
+fn start_session(
+    args: &MountArgs,
+    mountpoint: &Path,
+    cache: &Path,
+    ending: &Ending,
+) -> Result<Session<Driver>> {
     let start = || {
-        let driver = Driver::new(ending.vfs.clone(), ending.runtime.clone())?;
+        let passthrough = args.options.passthrough.then_some(cache);
+        let driver = Driver::new(ending.vfs.clone(), ending.runtime.clone(), passthrough)?;
         let numbers: Numbers = driver.numbers();
         let session = Session::new(driver, mountpoint, &mounting::config(args))?;
         let device = session.as_fd().try_clone_to_owned()?;
@@ -173,6 +180,7 @@ fn client_config(args: &MountArgs, mountpoint: &Path, place: &Place) -> Config {
         reads: options.reads,
         rdwr_lease: options.rdwr_lease,
         rwlock: options.rwlock,
+        passthrough: options.passthrough,
         lease_wait: options.lease_wait,
         description,
     }

@@ -28,6 +28,8 @@ pub struct Options {
     pub rdwr_lease: RdwrLease,
     /// `rwlock=on|off`.
     pub rwlock: bool,
+    /// `passthrough=on|off`.
+    pub passthrough: bool,
     /// `lease_wait=SECONDS`.
     pub lease_wait: Duration,
     /// `allow_other` or `noallow_other`.
@@ -69,6 +71,7 @@ impl Default for Options {
             reads: Reads::Follow,
             rdwr_lease: RdwrLease::Try,
             rwlock: false,
+            passthrough: true,
             lease_wait: LEASE_WAIT_MAX,
             allow_other: None,
             log: "info".to_owned(),

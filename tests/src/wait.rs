@@ -64,6 +64,16 @@ impl<T> Task<T> {
         }
     }
 
+    /// The result, if the work ends within `limit` from now; panics with the work's own panic if it
+    /// had one.
+    pub fn ends_within(&self, limit: Duration) -> Option<T> {
+        match self.result.recv_timeout(limit) {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        }
+    }
+
     /// Gives the work `time`, whether it needs it or not.
     pub fn let_run(&self, time: Duration) {
         let end = self.started + time;

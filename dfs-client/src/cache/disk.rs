@@ -82,6 +82,19 @@ pub fn punch(file: &File, range: Range) -> io::Result<()> {
     }
 }
 
+/// Gives the room of `range` back; whether this file system can do that.
+pub fn can_punch(file: &File, range: Range) -> io::Result<bool> {
+    let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let (Ok(start), Ok(len)) = (i64::try_from(range.start), i64::try_from(range.len())) else {
+        return Ok(false);
+    };
+    match fallocate(file, how, start, len) {
+        Ok(()) => Ok(true),
+        Err(nix::errno::Errno::EOPNOTSUPP) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Bytes the file takes on disk.
 pub fn allocated(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.blocks() * STAT_BLOCK)

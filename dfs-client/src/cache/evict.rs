@@ -112,7 +112,7 @@ impl Cache {
             let is_used = Arc::strong_count(file) > 1;
             return Parts { clean, read_at: if is_used { read_at } else { 0 } };
         }
-        let entry = files.entries.peek(&ino);
+        let entry = files.entries.peek(&ino).filter(|entry| !entry.lent);
         let map = entry.and_then(|entry| self.known(ino, entry.ver, entry.size));
         Parts { clean: map.map_or_else(Vec::new, |(map, _)| map.clean()), read_at: 0 }
     }
@@ -140,7 +140,8 @@ impl Files {
                 ino,
                 bytes: warm.map_or(entry.disk, |file| file.disk_bytes()),
                 dirty_bytes: warm.map_or(0, |file| file.dirty_bytes()),
-                open: entry.open || warm.is_some_and(|file| Arc::strong_count(file) > 1),
+                open: entry.open
+                    || warm.is_some_and(|f| Arc::strong_count(f) > 1 || f.expects_stores()),
             }
         })
     }

@@ -6,6 +6,7 @@
 //! index.db              what is known about clean content
 //! data/XX/<ino>         working files; XX are the last two digits
 //! unsaved/<ino>         journals of unsaved work; an empty one means none
+//! mapped/<ino>          the boot in which somebody may store into the working file past the daemon
 //! fresh/                files about to replace working files; emptied at start
 //! recovered/            the recovery area
 //! ```
@@ -72,7 +73,7 @@ impl Folder {
             }
             _ => {}
         }
-        for name in ["fresh", "unsaved", "recovered"] {
+        for name in ["fresh", "unsaved", "mapped", "recovered"] {
             make_dir(&root.join(name))?;
         }
         let uuid = read_or_make_uuid(&root.join("uuid"))?;
@@ -128,6 +129,16 @@ impl Folder {
     /// The journal of an inode.
     pub fn unsaved(&self, ino: Ino) -> PathBuf {
         self.unsaved_dir().join(format!("{:016x}", ino.0))
+    }
+
+    /// The folder of marks of files that somebody may store into past the daemon.
+    pub fn mapped_dir(&self) -> PathBuf {
+        self.root.join("mapped")
+    }
+
+    /// The mark of an inode.
+    pub fn mapped(&self, ino: Ino) -> PathBuf {
+        self.mapped_dir().join(format!("{:016x}", ino.0))
     }
 
     /// A file that will replace the working file of an inode.

@@ -168,6 +168,12 @@ impl FileMap {
         }
     }
 
+    /// Clean bytes that are not here any more, but are still what is known of them, are here again.
+    pub fn keep(&mut self, parts: &[Known]) {
+        parts.iter().for_each(|known| self.present.insert(known.range));
+        self.sums.add_known(parts);
+    }
+
     /// Forgets the pieces that `range` cuts: nobody can verify them before it is written.
     pub fn forget_cut(&mut self, range: Range) {
         for piece in self.sums.partly(range) {

@@ -13,6 +13,7 @@ mod folder;
 mod index;
 mod journal;
 mod map;
+mod mapped;
 mod persist;
 mod spare;
 mod sums;
@@ -91,6 +92,8 @@ struct Entry {
     kept: bool,
     /// Whether a handle is open.
     open: bool,
+    /// Whether its working file is lent; while the file is warm, it knows better.
+    lent: bool,
 }
 
 /// Counts for people and tests.
@@ -130,6 +133,7 @@ impl Cache {
                 used: file.used,
                 kept: file.kept,
                 open: false,
+                lent: false,
             };
             entries.push(file.ino, entry);
             used = used.saturating_add(file.disk);
@@ -214,7 +218,8 @@ impl Cache {
         }
         let file = WorkingFile::open(&self.shared, ino, 0, Start::New(ver, size))?;
         let file = Arc::new(file);
-        files.add(ino, Entry { ver, size, disk: 0, used: 0, kept: false, open: false });
+        files
+            .add(ino, Entry { ver, size, disk: 0, used: 0, kept: false, open: false, lent: false });
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
@@ -289,6 +294,9 @@ impl Cache {
             _ => Start::New(entry.ver, entry.size),
         };
         let file = Arc::new(WorkingFile::open(&self.shared, ino, entry.disk, start)?);
+        if entry.lent {
+            file.stay_lent();
+        }
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
     }
@@ -359,7 +367,10 @@ impl Cache {
         let kept = kept.filter(|_| found.has_its_bytes());
         let start = Start::Unsaved(map, found, kept);
         let file = Arc::new(WorkingFile::open(&self.shared, ino, counted, start)?);
-        files.add(ino, Entry { ver, size, disk: counted, used: 0, kept: false, open: false });
+        files.add(
+            ino,
+            Entry { ver, size, disk: counted, used: 0, kept: false, open: false, lent: false },
+        );
         if file.has_work() {
             files.found.push(ino);
         }

@@ -102,6 +102,7 @@ impl Files {
             if let Some(entry) = self.entries.peek_mut(&ino) {
                 (entry.ver, entry.size) = (file.version(), file.size());
                 (entry.disk, entry.kept) = (file.disk_bytes(), file.is_kept());
+                entry.lent = file.is_lent();
             }
         }
     }

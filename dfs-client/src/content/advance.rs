@@ -20,8 +20,21 @@ const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Content {
     /// The file at its current version, asking the server if that is not known; with the bytes if
-    /// there are at most `data_max`. `opened`: permission to read was checked before.
+    /// there are at most `data_max`, or if the kernel reads them by itself. `opened`: permission to
+    /// read was checked before.
     pub(crate) async fn current(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        opened: bool,
+        data_max: u32,
+    ) -> Result<Arc<File>> {
+        let file = self.at_current(who, ino, opened, data_max).await?;
+        self.refill(&file).await?;
+        Ok(file)
+    }
+
+    async fn at_current(
         &self,
         who: &Credentials,
         ino: Ino,
@@ -145,7 +158,7 @@ impl Content {
                 }
             }
             // Looked at after the end of the refresh: a push from now on starts another one.
-            if self.client.metadata.attr(file.ino).is_some() {
+            if self.client.metadata.attr(file.ino).is_some() && !file.lock().lags() {
                 return;
             }
             tokio::time::sleep(pause).await;

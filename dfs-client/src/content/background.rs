@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::client::Client;
 use crate::recovered::{RECOVERED_AGE_MIN, RECOVERED_LIMIT, RecoveryArea};
 use dfs_core::inode_state::{Effect, Event};
+use dfs_core::limits::COMMIT_EVERY;
 use dfs_core::{Ino, Result};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
@@ -20,21 +21,31 @@ const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// Leases that a stopping client gives back at a time.
 const STOP_AT_ONCE: usize = 16;
 
+enum Due {
+    Deadlines,
+    Index,
+    Mapped,
+}
+
 /// Looks after deadlines as long as the content layer lives.
 async fn look_after(content: Weak<Content>) {
     let mut tick = interval(TICK);
     let mut persist = interval(PERSIST_EVERY);
+    let mut mapped = interval(COMMIT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     persist.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    mapped.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let index_due = tokio::select! {
-            _ = tick.tick() => false,
-            _ = persist.tick() => true,
+        let due = tokio::select! {
+            _ = tick.tick() => Due::Deadlines,
+            _ = persist.tick() => Due::Index,
+            _ = mapped.tick() => Due::Mapped,
         };
         let Some(content) = content.upgrade() else { return };
-        match index_due {
-            true => content.persist().await,
-            false => content.tick(),
+        match due {
+            Due::Deadlines => content.tick(),
+            Due::Index => content.persist().await,
+            Due::Mapped => content.commit_mapped(),
         }
     }
 }
@@ -52,6 +63,7 @@ impl Content {
         content.files().conflicts.extend(known);
         client.set_hooks(Arc::<Content>::clone(&content));
         content.recover()?;
+        content.recover_mapped()?;
         client.runtime.spawn(look_after(Arc::downgrade(&content)));
         content.sweep();
         Ok(content)
@@ -97,7 +109,7 @@ impl Content {
         }
     }
 
-    async fn persist(&self) {
+    pub(super) async fn persist(&self) {
         let cache = Arc::clone(&self.cache);
         let written = self.client.runtime.spawn_blocking(move || cache.persist()).await;
         match written {
@@ -126,6 +138,9 @@ impl Content {
         if let Err(error) = self.commit(file).await {
             tracing::error!(ino = %file.ino, %error, "unsaved work stays in the cache");
             return;
+        }
+        if let Err(error) = file.view().working.end_stores() {
+            tracing::warn!(ino = %file.ino, %error, "the next mount looks for stores in vain");
         }
         let leases = {
             let state = file.lock();

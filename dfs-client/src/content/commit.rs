@@ -52,6 +52,7 @@ impl Content {
 
     /// As [`commit`](Content::commit). False: an earlier commit, if any, left nothing to do.
     pub(crate) async fn commit_now(&self, file: &Arc<File>) -> Result<bool> {
+        self.collect_stores(file).await?;
         if !file.lock().has_work() {
             return Ok(false);
         }

@@ -35,6 +35,9 @@ impl Content {
         range: Range,
     ) -> Result<()> {
         let mut fresh = false;
+        let passed = file.lock().is_passed();
+        // What the kernel reads by itself is filled as a whole, in order.
+        let range = if passed { Range::ALL } else { range };
         for _ in 0..ROUNDS {
             let missing = view.working.missing(range);
             if missing.is_empty() {
@@ -83,6 +86,12 @@ impl Content {
             for gap in view.working.missing(*range) {
                 pieces.extend(manifest.sources(gap).into_iter().map(|extent| (ver, extent)));
             }
+        }
+        if file.lock().is_passed() {
+            // Most of it goes where older bytes are.
+            let grown = view.working.size().saturating_sub(view.working.disk_bytes());
+            self.make_room(grown).await?;
+            return self.fill_in_order(view, claim, pieces).await;
         }
         let bytes =
             pieces.iter().filter(|(_, e)| e.source != Source::Hole).map(|(_, e)| e.range.len());
@@ -145,6 +154,52 @@ impl Content {
             Ok(())
         };
         self.client.rpc.read_object_in_pieces(&system(), name, off, range.len(), fill).await
+    }
+
+    async fn read_part(&self, part: Part) -> Result<Bytes> {
+        self.client.rpc.read_object(&system(), part.name, part.off, part.range.len()).await
+    }
+
+    /// As [`fill_all`](Content::fill_all), from the first byte to the last: nobody shall see a file
+    /// that grows with a gap in it.
+    async fn fill_in_order(
+        &self,
+        view: &Arc<View>,
+        claim: &Claim,
+        pieces: Vec<(u64, Extent)>,
+    ) -> Result<()> {
+        let mut parts = Vec::new();
+        for (ver, extent) in pieces {
+            let Source::Object(name, off) = extent.source else {
+                self.fill_parts(view, &mut parts).await?;
+                self.fill_all(view, claim, vec![(ver, extent)]).await?;
+                continue;
+            };
+            for range in super::plan::cut(extent.range, PIECE) {
+                let off = off + (range.start - extent.range.start);
+                parts.push(Part { ver, range, name, off });
+                if parts.len() == AT_ONCE {
+                    self.fill_parts(view, &mut parts).await?;
+                }
+            }
+        }
+        self.fill_parts(view, &mut parts).await
+    }
+
+    /// Fetches parts at a time, and fills them in one after the other.
+    async fn fill_parts(&self, view: &Arc<View>, parts: &mut Vec<Part>) -> Result<()> {
+        let mut running = Vec::new();
+        for part in parts.drain(..) {
+            let content = self.arc();
+            let fetch = async move { Ok((part, content.read_part(part).await?)) };
+            running.push(self.client.runtime.spawn(fetch));
+        }
+        for fetched in running {
+            if let Some((part, bytes)) = joined(Some(fetched.await))? {
+                view.working.fill(part.ver, part.range.start, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for the extents of `range` as far as they are not known. The file may move on to the

@@ -4,6 +4,7 @@ use super::inode::File;
 use super::view::View;
 use crate::vfs::OpenFlags;
 use dfs_core::access::Credentials;
+use dfs_core::open_mode::OpenKind;
 use dfs_core::{Code, FsError, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +53,17 @@ impl Handle {
         let recent = Recent { reported: state.failures, ..Recent::default() };
         drop(state);
         Handle { file, flags, who, snapshot, born, recent: Mutex::new(recent) }
+    }
+
+    /// What it is for, as far as that decides how the kernel opens it.
+    pub(crate) fn kind(&self) -> OpenKind {
+        if self.flags.append || self.flags.direct || self.snapshot.is_some() {
+            OpenKind::Direct
+        } else if self.flags.write {
+            OpenKind::Write
+        } else {
+            OpenKind::Read
+        }
     }
 
     /// What this handle reads.
@@ -120,11 +132,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a handle; answers its number.
-    pub(crate) fn add(&self, handle: Handle) -> u64 {
+    /// Adds a handle; answers it with its number.
+    pub(crate) fn add(&self, handle: Handle) -> (u64, Arc<Handle>) {
         let fh = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        self.lock().insert(fh, Arc::new(handle));
-        fh
+        let handle = Arc::new(handle);
+        self.lock().insert(fh, Arc::clone(&handle));
+        (fh, handle)
     }
 
     /// The handle; `BadHandle` if there is none.

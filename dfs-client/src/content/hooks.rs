@@ -155,7 +155,9 @@ impl ContentHooks for Content {
             if state.machine.writable().is_none() {
                 self.announce(&file, &mut state);
             }
-        } else if state.pages == Pages::Of(attr.content_ver) && state.telling == 0 {
+        } else if state.telling == 0
+            && (state.pages == Pages::Of(attr.content_ver) || state.shows(attr.content_ver))
+        {
             return Box::pin(async {});
         }
         if state.open == 0 {

@@ -4,10 +4,12 @@ use super::ahead::Batch;
 use super::manifest::Manifest;
 use super::view::{View, base_size};
 use crate::cache::WorkingFile;
+use dfs_core::access::Credentials;
 use dfs_core::ahead::Ahead;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::inode_state::InodeState;
 use dfs_core::limits::{COMMIT_EVERY, COMMIT_EVERY_APPEND};
+use dfs_core::open_mode::OpenMode;
 use dfs_core::time::Timestamp;
 use dfs_core::{Fence, FsError, Ino};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +65,12 @@ pub(crate) struct State {
     pub(crate) written_at: Option<Timestamp>,
     /// What the kernel may have.
     pub(crate) pages: Pages,
+    /// How the kernel uses the inode, and for how many handles.
+    pub(crate) mode: OpenMode,
+    /// Bytes counted for it as lent ([`super::passthrough`]).
+    pub(crate) lent: u64,
+    /// Who may have mapped it so that stores reach the working file past the daemon.
+    pub(crate) mapped_by: Option<Credentials>,
     /// Notifications to the kernel that are under way.
     pub(crate) telling: u32,
     /// Readers wait until the file is on this version or a newer one (the acquire fence of a record
@@ -118,6 +126,9 @@ impl File {
                 staged: SetAttr::default(),
                 written_at: None,
                 pages: Pages::Of(ver),
+                mode: OpenMode::default(),
+                lent: 0,
+                mapped_by: None,
                 telling: 0,
                 must_reach: 0,
                 refreshing: false,
@@ -168,6 +179,7 @@ impl State {
             && self.readers.is_idle()
             && self.pins.is_empty()
             && !self.refreshing
+            && self.mapped_by.is_none()
     }
 
     /// The unsaved bytes are about to be put aside: handles opened before fail from now on.

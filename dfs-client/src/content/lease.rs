@@ -86,6 +86,9 @@ impl Content {
             return Err(FsError::new(Code::Io, text));
         }
         self.adopt(file, update).await?;
+        if file.lock().lags() {
+            self.carry_out(file, Effect::Advance);
+        }
         self.own(file, &ask.who, held)?;
         waiting.over = true;
         self.step(file, Event::Granted(held));
@@ -166,6 +169,9 @@ impl Content {
         drop(file.gate.write().await);
         loop {
             let Some(held) = file.lock().machine.committable() else { return };
+            if let Err(error) = self.collect_stores(file).await {
+                tracing::warn!(ino = %file.ino, %error, "stores of a mapping are saved later");
+            }
             let dirty = file.lock().has_work();
             if !dirty {
                 self.disown(file.ino, held.grant, held.fence).await;

@@ -19,6 +19,7 @@ mod inode;
 mod lease;
 mod manifest;
 mod open;
+mod passthrough;
 mod plan;
 mod read;
 mod remote;
@@ -67,6 +68,7 @@ pub struct Content {
     files: Mutex<Files>,
     /// Taken before any other lock, and for a moment.
     beside: Mutex<beside::Beside>,
+    passthrough: passthrough::Passthrough,
     me: Weak<Content>,
 }
 
@@ -88,6 +90,7 @@ impl Content {
     fn new(client: Arc<Client>, cache: Arc<Cache>, recovered: Arc<RecoveryArea>) -> Arc<Content> {
         let pages =
             NonZeroUsize::new(PAGES_KNOWN_MAX).map_or_else(LruCache::unbounded, LruCache::new);
+        let passthrough = passthrough::Passthrough::new(&client.config);
         Arc::new_cyclic(|me| Content {
             client,
             cache,
@@ -102,6 +105,7 @@ impl Content {
                 sweep_at: IDLE_FILES_MAX,
             }),
             beside: Mutex::new(beside::Beside::new()),
+            passthrough,
             me: me.clone(),
         })
     }

@@ -51,6 +51,12 @@ impl Content {
         if flags.read {
             self.fetch_early(&file);
         }
+        if flags.read && flags.write && file.lock().is_passed() {
+            // What a newer version changes must be known exactly beside stores of a mapping.
+            self.know_extents(&file, &file.view(), Range::ALL).await?;
+            // And by the next daemon, if this one is killed, what its bytes were.
+            self.persist().await;
+        }
         Ok(self.opened(counted, who, flags, snapshot))
     }
 
@@ -152,23 +158,11 @@ impl Content {
         snapshot: Option<Arc<View>>,
     ) -> Opened {
         let file = counted.keep();
-        let direct_io = flags.append || flags.direct || snapshot.is_some();
-        let keep_cache = {
-            let mut state = file.lock();
-            let ver = state.view.working.version();
-            let keep = state.pages == Pages::Of(ver);
-            if !direct_io {
-                // Without leave to keep them the kernel drops its pages now.
-                state.pages = Pages::Of(ver);
-            }
-            keep && !direct_io
-        };
         if file.lock().machine.committable().is_none() {
             self.keep_promise(&file);
         }
-        let handle = Handle::new(file, flags, who.clone(), snapshot);
-        let fh = self.handles.add(handle);
-        Opened { fh, keep_cache, direct_io }
+        let handle = Handle::new(Arc::clone(&file), flags, who.clone(), snapshot);
+        self.decide(self.handles.add(handle))
     }
 
     /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no
@@ -233,6 +227,7 @@ impl Content {
         }
         let flags = handle.flags;
         drop(handle);
+        self.closed_one(&mut file.lock());
         self.uncount(&file, flags);
         let (idle, unsaved) = {
             let state = file.lock();

@@ -7,7 +7,7 @@ use super::inode::File;
 use super::remote::system;
 use crate::cache::Unsaved;
 use crate::recovered::Meta;
-use dfs_core::inode_state::Event;
+use dfs_core::inode_state::{Effect, Event};
 use dfs_core::{Code, Fence, FsError, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,8 @@ impl Content {
             }
         }
         self.tell_kernel(file, 0);
+        // Open readers see the newest version as soon as it is here.
+        self.carry_out(file, Effect::Advance);
     }
 
     async fn try_save_aside(&self, file: &Arc<File>) -> Result<()> {

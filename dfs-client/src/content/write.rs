@@ -2,7 +2,7 @@
 
 use super::Content;
 use super::handle::Handle;
-use super::inode::File;
+use super::inode::{File, State};
 use super::lease::Ask;
 use super::room::JOURNAL_ROOM;
 use dfs_core::inode_state::{Effect, Event};
@@ -167,17 +167,31 @@ impl Content {
     /// Notes that the content changes now, before it does: from here on the file counts as dirty.
     /// False: the lease is gone.
     pub(crate) fn begin_change(&self, file: &Arc<File>, kill_suid: bool) -> bool {
-        let now = self.server_time();
         let mut state = file.lock();
         if state.machine.writable().is_none() {
             return false;
         }
-        state.written_at = Some(now);
+        state.staged.drop_suid |= kill_suid;
+        self.changes_now(file, &mut state);
+        true
+    }
+
+    /// As [`begin_change`](Content::begin_change) for what was stored past us, also while the lease is
+    /// on its way back.
+    pub(crate) fn begin_found(&self, file: &Arc<File>) -> bool {
+        let mut state = file.lock();
+        if state.machine.committable().is_none() {
+            return false;
+        }
+        self.changes_now(file, &mut state);
+        true
+    }
+
+    fn changes_now(&self, file: &Arc<File>, state: &mut State) {
+        state.written_at = Some(self.server_time());
         // The time of this change is later than one set before.
         state.staged.mtime = None;
-        state.staged.drop_suid |= kill_suid;
-        self.step_locked(file, &mut state, Event::Wrote);
-        true
+        self.step_locked(file, state, Event::Wrote);
     }
 
     /// The server's wall clock, as far as renewals tell (PROTOCOL 4.6, "file times").

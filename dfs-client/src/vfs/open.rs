@@ -68,6 +68,17 @@ impl Vfs {
         self.content.open(who, ino, flags).await
     }
 
+    /// The kernel did not take the file that backs a handle: says how it is opened instead, and backs no
+    /// handle from now on. To be called before the handle is known to the kernel. Errors: `BadHandle`.
+    pub fn open_without_passthrough(&self, fh: u64) -> Result<Opened> {
+        self.content.open_without_passthrough(fh)
+    }
+
+    /// From now on no handle is backed by a file. To be called before the first one is opened.
+    pub fn stop_passthrough(&self) {
+        self.content.stop_passthrough();
+    }
+
     /// The last reference to an open file is gone. Errors: `BadHandle`.
     pub fn release(&self, fh: u64) -> Result<()> {
         self.content.release(fh)

@@ -50,7 +50,7 @@ pub struct OpenFlags {
 }
 
 /// An open file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Opened {
     /// Number of the handle.
     pub fh: u64,
@@ -58,6 +58,9 @@ pub struct Opened {
     pub keep_cache: bool,
     /// The kernel must not use its page cache for this handle.
     pub direct_io: bool,
+    /// The handle is backed by this file: the kernel reads and maps it by itself, but for what
+    /// `direct_io` lets through. All handles of an inode that are open at a time are, or none.
+    pub backing: Option<std::fs::File>,
 }
 
 /// An entry of a listing. `.` and `..` come first with cookies 1 and 2.

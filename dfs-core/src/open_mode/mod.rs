@@ -13,29 +13,25 @@ mod tests;
 pub enum OpenKind {
     /// Reading only.
     Read,
-    /// Writing a file created or truncated under its write lease: all of it is unsaved.
-    NewOrTruncated,
-    /// Writing into existing content under a write lease.
-    UpdateInPlace,
-    /// `O_APPEND`, strict mode or `O_DIRECT`: the daemon places every byte.
-    AppendStrictDirect,
+    /// Writing, at places that the kernel names.
+    Write,
+    /// `O_APPEND`, `O_DIRECT`, or a version of its own: the daemon places every byte.
+    Direct,
 }
 
 /// What the shell found out before it asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Env {
-    /// Kernel, privileges and cache file system allow passthrough.
-    pub passthrough_available: bool,
-    /// All content is local, or little enough to fetch before the open is answered.
-    pub content_local_or_small: bool,
-    /// The cache file system has the room a writer needs that cannot spill (`write_reserve`).
-    pub write_reserve_ok: bool,
+    /// Kernel, privileges, options and cache file system allow passthrough, for this file too.
+    pub available: bool,
+    /// The working file holds all content, and all of it is known to be right.
+    pub whole: bool,
 }
 
 /// How the open is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpenAs {
-    /// The kernel reads and writes the working file itself.
+    /// The kernel reads the working file itself.
     Passthrough,
     /// Backed by the working file, but reads and writes come to the daemon (`DIRECT_IO`).
     PassthroughDirect,
@@ -55,8 +51,8 @@ pub enum Mode {
     Passthrough,
     /// Handles use the page cache; some may be direct.
     Cached,
-    /// All handles are direct. The kernel leaves this open; we go on to `Cached` only, because
-    /// bytes that a strict handle buffers are not in the working file.
+    /// All handles are direct. The kernel leaves this open; we go on to `Cached` only: who appends
+    /// while others read is served well enough by that.
     Direct,
 }
 
@@ -81,12 +77,11 @@ impl OpenMode {
     /// Decides how one more handle is opened and counts it. If the open then fails for another
     /// reason, call [`close`](OpenMode::close) to take it back.
     pub fn open(&mut self, kind: OpenKind, env: Env) -> OpenAs {
-        let answer = match self.mode {
-            Mode::Idle if env.passthrough_available && env.content_local_or_small => {
-                idle_with_passthrough(kind, env)
-            }
-            Mode::Passthrough => beside_passthrough(kind, env),
-            Mode::Idle | Mode::Cached | Mode::Direct => without_passthrough(kind),
+        let answer = match (self.mode, kind) {
+            (Mode::Idle, OpenKind::Read) if env.available && env.whole => OpenAs::Passthrough,
+            (Mode::Passthrough, OpenKind::Read) if env.whole => OpenAs::Passthrough,
+            (Mode::Passthrough, _) => OpenAs::PassthroughDirect,
+            (_, kind) => without_passthrough(kind),
         };
         self.mode = match (self.mode, answer) {
             (_, OpenAs::Passthrough | OpenAs::PassthroughDirect) => Mode::Passthrough,
@@ -95,6 +90,14 @@ impl OpenMode {
         };
         self.handles += 1;
         answer
+    }
+
+    /// The kernel took no registration, so it knows of no passthrough handle of this inode, and is
+    /// not going to: all that are counted are opened otherwise. Answers how this one is.
+    pub fn fall_back(&mut self, kind: OpenKind) -> OpenAs {
+        assert!(self.handles > 0, "a handle that falls back was counted");
+        self.mode = Mode::Cached;
+        without_passthrough(kind)
     }
 
     /// One handle is gone; with the last one the inode may be used in another way.
@@ -110,29 +113,9 @@ impl OpenMode {
     }
 }
 
-fn idle_with_passthrough(kind: OpenKind, env: Env) -> OpenAs {
-    match kind {
-        OpenKind::Read => OpenAs::Passthrough,
-        OpenKind::NewOrTruncated if env.write_reserve_ok => OpenAs::Passthrough,
-        // Such a writer could fill the disk with bytes the cache cannot spill.
-        OpenKind::NewOrTruncated | OpenKind::UpdateInPlace => OpenAs::Cached,
-        OpenKind::AppendStrictDirect => OpenAs::Direct,
-    }
-}
-
-fn beside_passthrough(kind: OpenKind, env: Env) -> OpenAs {
-    match kind {
-        OpenKind::Read => OpenAs::Passthrough,
-        OpenKind::NewOrTruncated if env.write_reserve_ok => OpenAs::Passthrough,
-        OpenKind::NewOrTruncated | OpenKind::UpdateInPlace | OpenKind::AppendStrictDirect => {
-            OpenAs::PassthroughDirect
-        }
-    }
-}
-
 fn without_passthrough(kind: OpenKind) -> OpenAs {
     match kind {
-        OpenKind::AppendStrictDirect => OpenAs::Direct,
-        OpenKind::Read | OpenKind::NewOrTruncated | OpenKind::UpdateInPlace => OpenAs::Cached,
+        OpenKind::Direct => OpenAs::Direct,
+        OpenKind::Read | OpenKind::Write => OpenAs::Cached,
     }
 }

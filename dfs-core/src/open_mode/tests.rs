@@ -3,12 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const KINDS: [(&str, OpenKind); 4] = [
-    ("read", OpenKind::Read),
-    ("new", OpenKind::NewOrTruncated),
-    ("update", OpenKind::UpdateInPlace),
-    ("append", OpenKind::AppendStrictDirect),
-];
+const KINDS: [(&str, OpenKind); 3] =
+    [("read", OpenKind::Read), ("write", OpenKind::Write), ("direct", OpenKind::Direct)];
 
 fn kind_named(name: &str) -> OpenKind {
     KINDS.iter().find(|k| k.0 == name).unwrap_or_else(|| panic!("no kind {name}")).1
@@ -16,11 +12,7 @@ fn kind_named(name: &str) -> OpenKind {
 
 fn env_of(words: &[String]) -> Env {
     let has = |name: &str| words.iter().any(|w| w == name);
-    Env {
-        passthrough_available: !has("unavailable"),
-        content_local_or_small: !has("partly"),
-        write_reserve_ok: !has("full"),
-    }
+    Env { available: !has("unavailable"), whole: !has("partly") }
 }
 
 #[test]
@@ -32,11 +24,15 @@ fn open_mode_table() {
             match case.directive.as_str() {
                 "reset" => inode = OpenMode::default(),
                 "close" => inode.close(),
-                "open" => {
+                "open" | "fall-back" => {
                     let words: Vec<String> = case.args.keys().cloned().collect();
                     let kind = words.iter().find(|w| KINDS.iter().any(|k| k.0 == w.as_str()));
                     let kind = kind_named(kind.expect("an open names its kind"));
-                    out = format!("{:?}, ", inode.open(kind, env_of(&words)));
+                    let answer = match case.directive.as_str() {
+                        "open" => inode.open(kind, env_of(&words)),
+                        _ => inode.fall_back(kind),
+                    };
+                    out = format!("{answer:?}, ");
                 }
                 other => panic!("unknown directive {other}"),
             }
@@ -66,11 +62,8 @@ enum Op {
 
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        (0..4usize, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(kind, a, b, c)| {
-            let env =
-                Env { passthrough_available: a, content_local_or_small: b, write_reserve_ok: c };
-            Op::Open(kind, env)
-        }),
+        (0..3usize, any::<bool>(), any::<bool>())
+            .prop_map(|(kind, available, whole)| { Op::Open(kind, Env { available, whole }) }),
         (0..8usize).prop_map(Op::Close),
     ]
 }
@@ -89,11 +82,9 @@ proptest! {
                     for &h in &held {
                         prop_assert!(kernel_allows(h, new), "{h:?} is open, {new:?} is refused");
                     }
-                    if new == OpenAs::Passthrough && kind != OpenKind::Read {
-                        prop_assert!(kind == OpenKind::NewOrTruncated && env.write_reserve_ok);
-                    }
-                    if new == OpenAs::Passthrough && before == Mode::Idle {
-                        prop_assert!(env.passthrough_available && env.content_local_or_small);
+                    if new == OpenAs::Passthrough {
+                        prop_assert!(kind == OpenKind::Read && env.whole);
+                        prop_assert!(env.available || before == Mode::Passthrough);
                     }
                     if !matches!(before, Mode::Idle | Mode::Direct) {
                         prop_assert_eq!(inode.mode(), before);

@@ -11,6 +11,9 @@ use std::time::SystemTime;
 impl Filesystem for Driver {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         connect::configure(config);
+        if !self.backings.offer(config) {
+            self.vfs.stop_passthrough();
+        }
         Ok(())
     }
 

@@ -2,10 +2,13 @@
 
 use super::call::Call;
 use super::flags;
+use super::passthrough::{self, OpenReply};
 use dfs_client::vfs::{Opened, Vfs};
 use dfs_core::access::Privilege;
 use dfs_core::{Code, Ino};
-use fuser::{FileHandle, FopenFlags, ReplyEmpty, ReplyOpen};
+use fuser::{BackingId, FileHandle, FopenFlags, ReplyEmpty, ReplyOpen};
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 /// How the kernel treats a handle. Never FOPEN_NOFLUSH: FLUSH is what tells us that a process closed a
@@ -18,12 +21,26 @@ pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
     (FileHandle(opened.fh), flags)
 }
 
+impl OpenReply for ReplyOpen {
+    fn register(&self, file: &File) -> io::Result<BackingId> {
+        self.open_backing(file)
+    }
+
+    fn plain(self, fh: FileHandle, flags: FopenFlags) {
+        self.opened(fh, flags);
+    }
+
+    fn backed(self, fh: FileHandle, flags: FopenFlags, id: &BackingId) {
+        self.opened_passthrough(fh, flags, id);
+    }
+}
+
 pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
     let (vfs, who, ino) = (call.vfs(), call.exactly_who(&[Privilege::SetId]), call.ino);
+    let (answering, backings, op) = (call.vfs(), call.driver.backings.clone(), call.op);
     let work = async move { vfs.open(&who, ino, flags::open(bits)).await };
-    call.serve(reply, work, |reply, handle| {
-        let (fh, flags) = opened(&handle);
-        reply.opened(fh, flags);
+    call.serve(reply, work, move |reply, handle| {
+        passthrough::answer((&answering, &backings), (op, ino), reply, &handle);
     });
 }
 
@@ -43,6 +60,7 @@ pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
 pub fn release(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
     let owners = call.driver.lock_owners.released(fh);
+    call.driver.backings.released(fh);
     let work = async move {
         let mut released = vfs.release(fh);
         for owner in owners {

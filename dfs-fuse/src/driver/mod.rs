@@ -16,6 +16,7 @@ mod inodes;
 mod lock_call;
 mod locks;
 mod names;
+mod passthrough;
 mod xattr;
 
 use crate::attr::Numbers;
@@ -23,6 +24,7 @@ use crate::waitlist::WaitList;
 use call::Call;
 use dfs_client::vfs::Vfs;
 use fuser::{INodeNo, Request};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -32,15 +34,18 @@ pub struct Driver {
     runtime: Handle,
     numbers: Numbers,
     lock_owners: Arc<locks::Owners>,
+    backings: Arc<passthrough::Backings>,
     waits: WaitList,
 }
 
 impl Driver {
-    /// Serves `vfs`; requests that wait run on `runtime`. Fails if no thread can be started.
-    pub fn new(vfs: Arc<Vfs>, runtime: Handle) -> std::io::Result<Driver> {
+    /// Serves `vfs`; requests that wait run on `runtime`. The kernel may read files of the folder
+    /// `cache`, if there is one, by itself. Fails if no thread can be started.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle, cache: Option<&Path>) -> std::io::Result<Driver> {
         let numbers = Numbers::new(vfs.root());
         let waits = WaitList::start()?;
-        Ok(Driver { vfs, runtime, numbers, lock_owners: Arc::default(), waits })
+        let backings = Arc::new(passthrough::Backings::of(cache));
+        Ok(Driver { vfs, runtime, numbers, lock_owners: Arc::default(), backings, waits })
     }
 
     /// The numbers of inodes on this mount.

@@ -1,16 +1,22 @@
 //! Operations on names of a directory; `call.ino` is the directory.
 
-use super::call::Call;
-use super::{flags, handles};
+use super::call::{Call, Fail};
+use super::flags;
+use super::passthrough::{self, OpenReply};
 use crate::attr::{self, NO_ATTR, NO_REUSE, Numbers};
 use dfs_client::vfs::{Entry, Found};
 use dfs_core::access::Privilege;
 use dfs_core::attr::NewMode;
 use dfs_core::{Code, Ino};
-use fuser::{Errno, ReplyCreate, ReplyEmpty, ReplyEntry};
+use fuser::{
+    BackingId, Errno, FileAttr, FileHandle, FopenFlags, ReplyCreate, ReplyEmpty, ReplyEntry,
+};
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
     let (vfs, who, dir, numbers) = (call.vfs(), call.who(), call.ino, call.numbers());
@@ -88,11 +94,40 @@ pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: Rep
     let (vfs, dir, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
     let who = call.exactly_who(&[Privilege::SetId]);
     let numbers = call.numbers();
+    let (answering, backings, op) = (call.vfs(), call.driver.backings.clone(), call.op);
     let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
     call.serve_elsewhere(reply, work, move |reply, (entry, opened)| {
-        let (fh, flags) = handles::opened(&opened);
-        reply.created(&entry.ttl, &numbers.file_attr(&entry.attr), NO_REUSE, fh, flags);
+        let ino = entry.attr.ino;
+        let reply = Created { reply, ttl: entry.ttl, attr: numbers.file_attr(&entry.attr) };
+        passthrough::answer((&answering, &backings), (op, ino), reply, &opened);
     });
+}
+
+/// A reply to a create, and what is in it beside the handle.
+struct Created {
+    reply: ReplyCreate,
+    ttl: Duration,
+    attr: FileAttr,
+}
+
+impl Fail for Created {
+    fn fail(self, errno: Errno) {
+        self.reply.fail(errno);
+    }
+}
+
+impl OpenReply for Created {
+    fn register(&self, file: &File) -> io::Result<BackingId> {
+        self.reply.open_backing(file)
+    }
+
+    fn plain(self, fh: FileHandle, flags: FopenFlags) {
+        self.reply.created(&self.ttl, &self.attr, NO_REUSE, fh, flags);
+    }
+
+    fn backed(self, fh: FileHandle, flags: FopenFlags, id: &BackingId) {
+        self.reply.created_passthrough(&self.ttl, &self.attr, NO_REUSE, fh, flags, id);
+    }
 }
 
 fn entered(numbers: Numbers, reply: ReplyEntry, entry: &Entry) {

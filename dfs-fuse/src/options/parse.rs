@@ -18,6 +18,7 @@ const KNOWN: &[&str] = &[
     "reads=",
     "rdwr_lease=",
     "rwlock=",
+    "passthrough=",
     "lease_wait=",
     "allow_other",
     "noallow_other",
@@ -41,6 +42,9 @@ const KNOWN: &[&str] = &[
     "_netdev",
     "noexec",
 ];
+
+/// The words of a switch.
+const ON_OFF: &[(&str, bool)] = &[("on", true), ("off", false)];
 
 /// A word is called similar to a known one from here on (Jaro-Winkler, 0 to 1).
 const SIMILAR: f64 = 0.75;
@@ -80,7 +84,8 @@ impl Options {
                 let choices = [("try", RdwrLease::Try), ("open", RdwrLease::Open)];
                 self.rdwr_lease = value::choice(text, &choices)?;
             }
-            "rwlock" => self.rwlock = value::choice(text, &[("on", true), ("off", false)])?,
+            "rwlock" => self.rwlock = value::choice(text, ON_OFF)?,
+            "passthrough" => self.passthrough = value::choice(text, ON_OFF)?,
             "lease_wait" => self.lease_wait = value::seconds(text)?,
             "log" => {
                 tracing_subscriber::EnvFilter::try_new(text)

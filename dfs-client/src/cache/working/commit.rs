@@ -52,10 +52,24 @@ pub(crate) struct PutAside {
     pub local: Vec<Range>,
 }
 
+impl PutAside {
+    fn of(map: &FileMap) -> PutAside {
+        PutAside {
+            base_ver: map.base_ver,
+            size: map.size,
+            dirty: map.dirty.iter().collect(),
+            local: map.present.iter().collect(),
+        }
+    }
+}
+
 impl WorkingFile {
     /// What is to be committed now. A newer snapshot makes the older ones void.
     pub fn dirty_snapshot(&self) -> Snapshot {
         let mut state = self.lock();
+        if let Err(error) = state.sum_for_commit() {
+            tracing::warn!(ino = %self.ino, %error, "stores of a mapping may be saved late");
+        }
         state.snapshot += 1;
         state.rewritten.clear();
         state.min_since = state.map.size;
@@ -102,6 +116,9 @@ impl WorkingFile {
         if state.map.has_work() {
             return Err(busy(&state.path));
         }
+        if state.lent.is_out() {
+            return self.follow(&mut state, ver, size, &[Range::ALL]);
+        }
         state.file.set_len(0).map_err(|e| state.err("empty", &e))?;
         state.start_over(ver, size);
         self.fit(&mut state, size)?;
@@ -118,6 +135,9 @@ impl WorkingFile {
         if state.map.has_work() {
             return Err(busy(&state.path));
         }
+        if state.lent.is_out() {
+            return self.follow(&mut state, ver, size, changed);
+        }
         self.fit(&mut state, size)?;
         let tail = Range::new(size.min(state.map.size), u64::MAX);
         for range in changed.iter().chain([&tail]) {
@@ -126,9 +146,7 @@ impl WorkingFile {
             state.file.punch(gone).map_err(|e| state.err("punch", &e))?;
         }
         state.file.set_len(size).map_err(|e| state.err("set the size of", &e))?;
-        let map = &mut state.map;
-        (map.base_ver, map.base_size, map.min_size, map.size) = (ver, size, size, size);
-        state.void_snapshot();
+        state.moved_to(ver, size);
         self.account(&state)
     }
 
@@ -136,6 +154,9 @@ impl WorkingFile {
     /// `ver`. The old file is not touched: it lives on where it was linked or is open.
     pub fn abandon(&self, ver: u64, size: u64) -> Result<()> {
         let mut state = self.lock();
+        if state.lent.is_out() {
+            return self.abandon_in_place(&mut state, ver, size);
+        }
         if state.journal.is_some() {
             // What makes the journal void is another working file.
             self.to_disk(&mut state)?;
@@ -158,13 +179,18 @@ impl WorkingFile {
     }
 
     /// Gives the file a second name, ready for the recovery area: zeros wherever nothing is local.
-    /// Both names share their bytes until [`abandon`](WorkingFile::abandon).
+    /// Both names share their bytes until [`abandon`](WorkingFile::abandon). Of a file that is lent it
+    /// is a copy.
     pub(crate) fn link_out(&self, to: &Path) -> Result<PutAside> {
         let mut state = self.lock();
         if state.gone {
             return Err(crate::cache::journal::gone(self.ino));
         }
         self.to_disk(&mut state)?;
+        if state.lent.is_out() {
+            state.copy_out(to)?;
+            return Ok(PutAside::of(&state.map));
+        }
         let state = &mut *state;
         let map = &state.map;
         for zero in map.present.gaps(map.extent()).into_iter().chain(map.holes.iter()) {
@@ -172,17 +198,15 @@ impl WorkingFile {
         }
         state.file.set_len(map.size).map_err(|e| state.err("set the size of", &e))?;
         std::fs::hard_link(&state.path, to).map_err(|e| io_error("link to", to, &e))?;
-        Ok(PutAside {
-            base_ver: map.base_ver,
-            size: map.size,
-            dirty: map.dirty.iter().collect(),
-            local: map.present.iter().collect(),
-        })
+        Ok(PutAside::of(map))
     }
 
     /// What eviction may take of this file, and where the last read ended.
     pub(in crate::cache) fn clean_parts(&self) -> (Vec<Range>, u64) {
         let state = self.lock();
+        if state.lent.is_out() {
+            return (Vec::new(), 0);
+        }
         (state.map.clean(), state.read_at)
     }
 
@@ -201,6 +225,7 @@ impl State {
         let mut sums = std::mem::take(&mut self.map.sums);
         sums.clear();
         self.map = FileMap { sums, ..FileMap::new(ver, size) };
+        self.lent.seen(Range::ALL);
         self.whole_row = true;
         self.void_snapshot();
     }
@@ -220,6 +245,13 @@ impl State {
             return Err(self.err("replace", &e));
         }
         Ok(())
+    }
+
+    /// The map is about version `ver` from now on.
+    pub(super) fn moved_to(&mut self, ver: u64, size: u64) {
+        let map = &mut self.map;
+        (map.base_ver, map.base_size, map.min_size, map.size) = (ver, size, size, size);
+        self.void_snapshot();
     }
 
     fn void_snapshot(&mut self) {

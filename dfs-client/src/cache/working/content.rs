@@ -57,7 +57,9 @@ impl WorkingFile {
         let range = range.intersect(state.map.extent());
         for gap in state.map.present.gaps(range) {
             state.file.punch(gap).map_err(|e| state.err("punch", &e))?;
+            state.reach_to(gap.end)?;
             state.map.filled_hole(gap);
+            state.lent.seen(gap);
             state.row_changed = true;
         }
         self.account(&state)?;
@@ -81,11 +83,13 @@ impl WorkingFile {
         let uncut = state.map.sums.uncut(want);
         state.file.read(uncut, buf).map_err(|e| state.err("read", &e))?;
         let broken = state.map.sums.broken(uncut.start, buf);
-        if !broken.is_empty() {
+        // What is stored past us is right as it is.
+        if !broken.is_empty() && !state.lent.mapped {
             buf.clear();
             broken.into_iter().for_each(|piece| state.forget_broken(piece));
             return Ok(ReadOutcome::Missing(state.map.missing(want)));
         }
+        state.read_right(uncut);
         buf.truncate((want.end - uncut.start) as usize);
         buf.drain(..(want.start - uncut.start) as usize);
         state.clear_holes(want, buf);
@@ -133,6 +137,7 @@ impl WorkingFile {
         }
         let sums = Known::of(off, data, CHECKSUM_BLOCK);
         let mut state = self.lock();
+        self.take_cut(&mut state, range)?;
         let left = state.verify_cut(range)?;
         let known = self.record_write(&mut state, range, data, &sums, &left)?;
         let has_room = state.has_room(range);
@@ -143,6 +148,7 @@ impl WorkingFile {
             return Err(e);
         }
         state.map.wrote_known(range, &sums, left);
+        state.lent.seen(range);
         state.changed(range);
         if has_room {
             self.count_unsaved(&state);
@@ -199,6 +205,7 @@ impl WorkingFile {
         }
         let range = range.intersect(state.map.extent());
         if !range.is_empty() {
+            self.take_cut(&mut state, range)?;
             let left = state.verify_cut(range)?;
             let mut records = kept_records(&left);
             records.push(Record::Zero(range));
@@ -209,6 +216,7 @@ impl WorkingFile {
                 return Err(e);
             }
             state.map.zeroed(range);
+            state.lent.seen(range);
             state.map.left_over(left);
             state.changed(range);
         }
@@ -273,7 +281,9 @@ impl WorkingFile {
             return Err(FsError::from(Code::FileTooBig));
         }
         self.fit(state, size)?;
-        let left = state.verify_cut(Range::new(size, state.map.size))?;
+        let cut = Range::new(size, state.map.size);
+        self.take_cut(state, cut)?;
+        let left = state.verify_cut(cut)?;
         let mut records = kept_records(&left);
         records.push(Record::Resize(size));
         self.record(state, &records, &[])?;
@@ -297,6 +307,7 @@ impl State {
             let part = &bytes[(gap.start - start) as usize..(gap.end - start) as usize];
             self.file.write_all_at(part, gap.start).map_err(|e| self.err("fill", &e))?;
             self.map.filled(gap.start, part);
+            self.lent.seen(gap);
             self.row_changed = true;
         }
         Ok(())
@@ -304,6 +315,10 @@ impl State {
 
     /// Zeroes what is known to be a hole, whatever the disk says. `buf` starts at `range.start`.
     fn clear_holes(&self, range: Range, buf: &mut [u8]) {
+        if self.lent.mapped {
+            // Somebody may have stored into them.
+            return;
+        }
         for hole in self.map.holes.within(range) {
             let at = (hole.start - range.start) as usize;
             buf[at..at + hole.len() as usize].fill(0);
@@ -321,7 +336,7 @@ impl State {
     }
 
     /// The bytes of `range` are not what they were.
-    fn changed(&mut self, range: Range) {
+    pub(super) fn changed(&mut self, range: Range) {
         self.rewritten.insert(range);
         self.spoil(range);
     }
@@ -347,6 +362,9 @@ impl State {
 
     /// Gives the room of clean bytes in `range` back.
     pub(super) fn evict(&mut self, range: Range) -> Result<()> {
+        if self.lent.is_out() {
+            return Ok(());
+        }
         for piece in self.map.sums.overlapping(range) {
             self.map.forget(piece);
             // The last block of the file is freed only as a whole.

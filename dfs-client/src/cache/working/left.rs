@@ -16,6 +16,7 @@ impl State {
     pub(super) fn verify(&mut self, piece: Range) -> Result<Option<Vec<u8>>> {
         let bytes = self.bytes_of(piece)?;
         if self.map.sums.broken(piece.start, &bytes).is_empty() {
+            self.lent.seen(piece);
             return Ok(Some(bytes));
         }
         self.forget_broken(piece);
@@ -77,7 +78,7 @@ impl State {
 }
 
 /// The checksums of what a change of `range` leaves of `piece`.
-fn left_of(piece: Range, bytes: &[u8], range: Range) -> Vec<Known> {
+pub(super) fn left_of(piece: Range, bytes: &[u8], range: Range) -> Vec<Known> {
     let before = piece.intersect(Range::new(0, range.start));
     let behind = piece.intersect(Range::new(range.end, u64::MAX));
     let place =

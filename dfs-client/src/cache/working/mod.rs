@@ -13,7 +13,9 @@ mod content;
 #[cfg(test)]
 mod kept;
 mod left;
+mod lent;
 pub(super) mod store;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,7 @@ use super::spare::Spares;
 use dfs_core::range::RangeSet;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
+use lent::Lent;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -107,6 +110,8 @@ struct State {
     last_ahead: u64,
     /// Where the last read ended.
     read_at: u64,
+    /// What is known for those who read the file past the daemon.
+    lent: Lent,
     /// The index row is out of date.
     row_changed: bool,
     /// All of it, also what is not known to have changed.
@@ -183,6 +188,7 @@ impl WorkingFile {
             ahead: Vec::new(),
             last_ahead: 0,
             read_at: 0,
+            lent: Lent::unread(&map),
             row_changed: new,
             whole_row: new,
             gone: false,
@@ -392,6 +398,9 @@ impl WorkingFile {
     /// work that was undone, say by truncating again, is removed.
     pub(super) fn settle(&self) -> bool {
         let mut state = self.lock();
+        if state.lent.mapped {
+            return false;
+        }
         let known = !state.row_changed || state.is_blank();
         !state.map.has_work() && known && self.drop_idle_journal(&mut state).is_ok()
     }
@@ -403,6 +412,9 @@ impl WorkingFile {
         disk::remove(&state.path)?;
         if let Some(journal) = state.journal.take() {
             disk::remove(&journal.end().0)?;
+        }
+        if state.lent.mapped {
+            disk::remove(&self.shared.folder.mapped(self.ino))?;
         }
         state.gone = true;
         let counted = self.disk_bytes.swap(0, Ordering::Relaxed);

@@ -95,6 +95,7 @@ impl Rig {
             reads: Reads::Follow,
             rdwr_lease: RdwrLease::Try,
             rwlock: false,
+            passthrough: true,
             lease_wait: Duration::from_secs(5),
             description: "test".into(),
         };

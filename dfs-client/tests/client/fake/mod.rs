@@ -241,6 +241,7 @@ pub fn config(server: Address, cache_dir: PathBuf, patience: Patience) -> Config
         reads: Reads::Follow,
         rdwr_lease: RdwrLease::Try,
         rwlock: false,
+        passthrough: true,
         lease_wait: Duration::from_secs(5),
         description: "test".into(),
     }

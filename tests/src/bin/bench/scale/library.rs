@@ -45,6 +45,7 @@ pub fn session(
         rdwr_lease: RdwrLease::Try,
         rwlock: false,
         lease_wait: PATIENCE,
+        passthrough: false,
         description: format!("dfs-bench {name}"),
     };
     async { Ok(Arc::new(Vfs::start(config, Arc::new(NoKernel), Handle::current()).await?)) }
