@@ -39,7 +39,7 @@ Waiting:
   soft[=SECONDS]         fail with an error after that time (default: {soft})
   lease_wait=SECONDS     longest wait for a file another client writes (default: {wait})
 
-  passthrough=on|off     let the kernel read large cached files by itself (default: off)
+  passthrough=on|off     let the kernel read large cached files by itself (default: on)
 
 Sharing:
   reads=follow           open readers see each new version of a file (default)

@@ -2,8 +2,6 @@
 
 use dfs_tests::mapping::{Mapping, Sharing};
 use dfs_tests::mount::Mount;
-use dfs_tests::server::Server;
-use dfs_tests::world::World;
 use dfs_tests::{sys, tree, wait, world};
 use nix::libc;
 use std::fs::File;
@@ -17,13 +15,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// What the kernel may take to tell the daemon that a handle is gone.
 const RELEASED: Duration = Duration::from_millis(200);
 const LENGTH: usize = 3 << 20;
-
-fn two_mounts(w: &World) -> (Server, Mount, Mount) {
-    let server = w.server();
-    let mount = |name| w.mount_builder(&server, name).option("passthrough=on").start();
-    let (a, b) = (mount("a"), mount("b"));
-    (server, a, b)
-}
 
 /// Opens a file that is wholly in the cache once the kernel knows that its last writer is gone.
 fn reader(mount: &Mount, name: &str) -> File {
@@ -72,7 +63,7 @@ fn write_at(path: &Path, place: u64, bytes: &[u8]) {
 fn passthrough_reads_go_on_while_the_daemon_is_stopped() {
     world::run_alone(LIMIT, |w| {
         let server = w.server();
-        let a = w.mount_builder(&server, "a").option("passthrough=on").start();
+        let a = w.mount(&server, "a");
         std::fs::write(a.at("f"), tree::version_bytes(1, LENGTH)).unwrap();
         drop(reader(&a, "f"));
         let off = w.mount_builder(&server, "off").option("passthrough=off").start();
@@ -86,7 +77,7 @@ fn passthrough_reads_go_on_while_the_daemon_is_stopped() {
 #[test]
 fn passthrough_reader_and_its_mapping_see_what_another_mount_saves_in_place() {
     world::run_alone(LIMIT, |w| {
-        let (_server, a, b) = two_mounts(w);
+        let (_server, a, b) = w.two_mounts();
         std::fs::write(a.at("f"), vec![b'o'; LENGTH]).unwrap();
         let file = reader(&b, "f");
         let mapping = Mapping::new(&file, LENGTH, Sharing::Shared, true).unwrap();
@@ -122,7 +113,7 @@ fn passthrough_reader_and_its_mapping_see_what_another_mount_saves_in_place() {
 #[test]
 fn passthrough_reader_beside_writers_of_its_mount_sees_every_write() {
     world::run_alone(LIMIT, |w| {
-        let (_server, a, b) = two_mounts(w);
+        let (_server, a, b) = w.two_mounts();
         std::fs::write(a.at("f"), vec![b'o'; LENGTH]).unwrap();
         let file = reader(&a, "f");
         let only = sys::open(&a.at("f"), libc::O_WRONLY).unwrap();
@@ -149,7 +140,7 @@ fn passthrough_reader_beside_writers_of_its_mount_sees_every_write() {
 #[test]
 fn passthrough_stores_of_a_mapping_beside_a_reader_are_on_the_other_mount_after_close() {
     world::run_alone(LIMIT, |w| {
-        let (_server, a, b) = two_mounts(w);
+        let (_server, a, b) = w.two_mounts();
         std::fs::write(a.at("f"), vec![b'o'; LENGTH]).unwrap();
         let file = reader(&a, "f");
         let both = sys::open(&a.at("f"), libc::O_RDWR).unwrap();
@@ -184,7 +175,7 @@ fn passthrough_stores_of_a_mapping_beside_a_reader_are_on_the_other_mount_after_
 #[test]
 fn passthrough_reader_keeps_a_file_that_is_unlinked_replaced_or_truncated() {
     world::run_alone(LIMIT, |w| {
-        let (_server, a, b) = two_mounts(w);
+        let (_server, a, b) = w.two_mounts();
         let old = tree::version_bytes(1, LENGTH);
         for name in ["unlinked", "replaced", "here"] {
             std::fs::write(a.at(name), &old).unwrap();
@@ -210,9 +201,8 @@ fn passthrough_reader_keeps_a_file_that_is_unlinked_replaced_or_truncated() {
 fn passthrough_readers_and_mappings_keep_their_bytes_when_the_cache_is_full() {
     world::run_alone(LIMIT, |w| {
         let server = w.server();
-        let a = w.mount_builder(&server, "a").option("passthrough=on").start();
-        let b =
-            w.mount_builder(&server, "b").option("cache_size=64m").option("passthrough=on").start();
+        let a = w.mount(&server, "a");
+        let b = w.mount_builder(&server, "b").option("cache_size=64m").start();
         for file in 0..30 {
             std::fs::write(a.at(format!("f{file}")), tree::version_bytes(file, 4 << 20)).unwrap();
         }
@@ -234,7 +224,7 @@ fn passthrough_readers_and_mappings_keep_their_bytes_when_the_cache_is_full() {
 #[test]
 fn passthrough_begins_anew_after_the_daemon_was_killed() {
     world::run_alone(LIMIT, |w| {
-        let (_server, mut a, b) = two_mounts(w);
+        let (_server, mut a, b) = w.two_mounts();
         std::fs::write(a.at("f"), tree::version_bytes(1, LENGTH)).unwrap();
         drop(reader(&a, "f"));
         a.kill();
