@@ -10,9 +10,10 @@ use std::path::Path;
 
 /// Room is given back in pieces of this many bytes by every file system we know.
 pub const DISK_BLOCK: u64 = 4096;
-/// Written at a time. On ext4 (Linux 6.18) 4 KiB written into a file that was written by 1 MiB took 22
-/// us of processor time, by 64 KiB 3.4 us; writing it takes a sixth longer.
-const WRITE_STEP: u64 = 64 * 1024;
+/// Written at a time. On ext4 (Linux 6.18), for a file written so many bytes at a time: by 64 KiB reading
+/// it again ran at 7.8 GB/s and writing 4 KiB into it took 4.9 us, by 256 KiB 18 GB/s and 5.3 us, by 1
+/// MiB 19.7 GB/s and 9.8 us.
+const WRITE_STEP: u64 = 256 * 1024;
 /// Unit of `st_blocks` (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
