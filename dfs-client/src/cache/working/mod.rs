@@ -195,14 +195,7 @@ impl WorkingFile {
             map,
             journal,
         };
-        let working = WorkingFile {
-            ino,
-            shared: Arc::clone(shared),
-            dirty_bytes: AtomicU64::new(0),
-            disk_bytes: AtomicU64::new(counted),
-            held_bytes: AtomicU64::new(0),
-            state: Mutex::new(state),
-        };
+        let working = WorkingFile::with(state, shared, ino, counted);
         working.drop_idle_journal(&mut working.lock())?;
         match new {
             // It was made or emptied, and takes no room.
@@ -210,6 +203,17 @@ impl WorkingFile {
             false => working.account(&working.lock())?,
         }
         Ok(working)
+    }
+
+    fn with(state: State, shared: &Arc<Shared>, ino: Ino, counted: u64) -> WorkingFile {
+        WorkingFile {
+            ino,
+            shared: Arc::clone(shared),
+            dirty_bytes: AtomicU64::new(0),
+            disk_bytes: AtomicU64::new(counted),
+            held_bytes: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// The inode.
