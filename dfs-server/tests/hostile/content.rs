@@ -5,6 +5,7 @@ use crate::harness::calls::{Call, code};
 use crate::harness::run;
 use bytes::Bytes;
 use dfs_core::Code::{self, *};
+use dfs_core::limits::INLINE_MAX;
 use dfs_proto::v1::*;
 use tokio_stream::StreamExt;
 
@@ -55,8 +56,10 @@ fn hostile_commits_and_clones_are_refused() {
             (extents(vec![object(ObjectName { ino: MAX, ..name }, 5, MAX)]), Some(Invalid)),
             (extents(vec![object(name, 5, MAX)]), Some(Invalid)),
         ];
-        let big =
-            scene.commit(|c| (c.size, c.extents) = (1 << 22, vec![inline(0, 16_385, 16_385)]));
+        let big = scene.commit(|c| {
+            (c.size, c.extents) =
+                (1 << 22, vec![inline(0, INLINE_MAX + 1, INLINE_MAX as usize + 1)])
+        });
         let crossing = inline((1 << 22) - 1, 2, 2);
         let crossing = scene.commit(|c| (c.size, c.extents) = (1 << 23, vec![crossing]));
         let much = scene.commit(|c| (c.size, c.extents) = (1 << 23, many()));

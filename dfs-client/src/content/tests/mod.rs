@@ -456,7 +456,14 @@ fn append_truncate_holes_seek_and_copy() {
         assert!(rig.fake.lock().bytes(3) == want);
         let to = rig.create(9).await;
         assert_eq!(rig.content.copy_file_range(fh, 8000, to, 10, 1 << 30).await.unwrap(), 22_000);
+        rig.content.fsync(to).await.unwrap();
         assert!(rig.fake.lock().bytes(9)[10..] == want[8000..]);
+        // What would become an object is shared at the server.
+        rig.fake.lock().put(4, &[b'c'; 200_000]);
+        rig.promise(4);
+        let (large, to) = (rig.open(4, "r").await, rig.create(10).await);
+        assert_eq!(rig.content.copy_file_range(large, 100, to, 0, 150_000).await.unwrap(), 150_000);
+        assert!(rig.fake.lock().bytes(10) == [b'c'; 150_000]);
         let trunc = rig.open(9, "wt").await;
         rig.content.flush(trunc).await.unwrap();
         assert!(rig.fake.lock().bytes(9).is_empty());
