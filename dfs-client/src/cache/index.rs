@@ -4,7 +4,7 @@
 //! believed for the version it names only, holes are served from the row and not from the file, and
 //! every other byte must match its checksum. A damaged index is thrown away.
 //!
-//! The content of small files is here, too: a row takes a tenth of the time of a file.
+//! The content of small files is here, too (docs/design/0022).
 
 use super::folder::Folder;
 use super::sums::Sums;
