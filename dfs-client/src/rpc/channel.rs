@@ -4,7 +4,7 @@ use super::stream::CallStream;
 use crate::config::Address;
 use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::{Code, FsError, Result};
-use dfs_proto::bulk::{Sending, WithBody};
+use dfs_proto::bulk::{Handed, Keeping, Sending, WithBody};
 use dfs_proto::v1::CreateObjectReq;
 use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::coherence_client::CoherenceClient;
@@ -88,11 +88,10 @@ impl Channels {
         FileStoreClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
     }
 
-    /// The service of stored objects.
-    pub fn file_store(&self) -> FileStoreClient<Channel> {
-        FileStoreClient::new(self.data.clone())
-            .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX)
+    /// The service of stored objects, for one call; the body of the reply is in the second part.
+    pub fn file_store_receiving(&self) -> (FileStoreClient<Keeping<Channel>>, Handed) {
+        let (channel, body) = Keeping::new(self.data.clone());
+        (FileStoreClient::new(channel), body)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::interrupt;
 use bytes::{Bytes, BytesMut};
 use dfs_core::access::Credentials;
 use dfs_core::extent::ObjectName;
-use dfs_core::limits::{CHUNK, STRIPE_UNIT};
+use dfs_core::limits::{CHUNK, MESSAGE_MAX, STRIPE_UNIT};
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::Reply;
 use dfs_proto::{convert, status, v1};
@@ -120,9 +120,10 @@ impl Rpc {
     ) -> Result<()> {
         let late = |_| FsError::new(Code::Unavailable, "no piece of an object in time");
         let mut wanted = request.len;
-        let mut store = self.channels.file_store();
-        let stream = timeout(PIECE, store.read(request)).await.map_err(late)?;
-        let mut stream = stream.map_err(|s| status::to_error(&s))?.into_inner();
+        let (mut store, body) = self.channels.file_store_receiving();
+        let accepted = timeout(PIECE, store.read(request)).await.map_err(late)?;
+        accepted.map_err(|s| status::to_error(&s))?;
+        let mut stream = body.received::<v1::ReadObjectRep>(MESSAGE_MAX);
         while wanted > 0 {
             let piece = timeout(PIECE, stream.message()).await.map_err(late)?;
             let piece = piece.map_err(|s| status::to_error(&s))?;

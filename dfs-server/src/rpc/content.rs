@@ -2,9 +2,9 @@
 
 use super::{NOBODY, Services};
 use bytes::Bytes;
-use dfs_core::limits::STRIPE_UNIT;
+use dfs_core::limits::{MESSAGE_MAX, STRIPE_UNIT};
 use dfs_core::{Code, FsError, Result};
-use dfs_proto::bulk::{Replaced, Sending};
+use dfs_proto::bulk::{Handed, Receiving, Sending};
 use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::convert::object_from;
 use dfs_proto::v1::file_store_server::FileStore;
@@ -28,7 +28,7 @@ fn cut_off() -> FsError {
 
 impl Services {
     /// Receives an object; the disk works on a thread of its own while chunks come in.
-    async fn receive(&self, mut stream: Streaming<CreateObjectReq>) -> Result<CreateObjectRep> {
+    async fn receive(&self, mut stream: Receiving<CreateObjectReq>) -> Result<CreateObjectRep> {
         let first = next(&mut stream).await?.ok_or_else(|| invalid("an object without header"))?;
         let header = first.header.clone().ok_or_else(|| invalid("an object without header"))?;
         let caller = self.server.caller(&header.caller.clone().unwrap_or_default());
@@ -83,14 +83,16 @@ impl Services {
     }
 }
 
-async fn next(stream: &mut Streaming<CreateObjectReq>) -> Result<Option<CreateObjectReq>> {
+async fn next(stream: &mut Receiving<CreateObjectReq>) -> Result<Option<CreateObjectReq>> {
     stream.message().await.map_err(|status| dfs_proto::status::to_error(&status))
 }
 
 #[tonic::async_trait]
 impl FileStore for Services {
     async fn create(&self, req: Request<Streaming<CreateObjectReq>>) -> Answer<CreateObjectRep> {
-        self.answer("object_create", NOBODY, self.receive(req.into_inner())).await
+        // The generated server would copy every byte into a message.
+        let body = req.extensions().get::<Handed>().cloned().unwrap_or_default();
+        self.answer("object_create", NOBODY, self.receive(body.received(MESSAGE_MAX))).await
     }
 
     type ReadStream = tokio_stream::Empty<Result<ReadObjectRep, Status>>;
@@ -107,9 +109,8 @@ impl FileStore for Services {
             rx
         });
         let body = Sending::reply(ReceiverStream::new(queue));
-        // The generated server would copy every byte into a message.
         let mut response = Response::new(tokio_stream::empty());
-        response.extensions_mut().insert(Replaced::new(body));
+        response.extensions_mut().insert(Handed::new(body));
         Ok(response)
     }
 }

@@ -20,7 +20,7 @@ use dfs_core::hub::Key;
 use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Result};
-use dfs_proto::bulk::Replacing;
+use dfs_proto::bulk::Passing;
 use dfs_proto::call::{Reply, Request};
 use dfs_proto::convert::attr_to;
 use dfs_proto::v1;
@@ -65,8 +65,9 @@ impl Services {
             .add_service(MetaServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(CallsServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
             .add_service(CoherenceServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
-            .add_service(Replacing(
+            .add_service(Passing::new(
                 FileStoreServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX),
+                "Create",
             ))
             .add_service(AdminServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX))
     }
