@@ -4,27 +4,30 @@ use super::{Done, Job, Setup, Work};
 use crate::metastore::{Batch, Durability};
 use crate::nameserver::op::{self, Context, Flush, Txn};
 use dfs_core::Result;
+use std::time::Instant;
 
 /// Who holds this commits.
 pub(super) struct Batches {
     setup: Setup,
-    /// Whether there are commits that a power loss would undo.
-    pub(super) unflushed: bool,
+    /// Since when there are commits that a power loss would undo.
+    pub(super) unflushed: Option<Instant>,
 }
 
 impl Batches {
     pub(super) fn new(setup: Setup) -> Batches {
-        Batches { setup, unflushed: false }
+        Batches { setup, unflushed: None }
     }
 
     /// Makes everything committed so far survive a power loss.
     pub(super) fn flush(&mut self) {
-        if std::mem::take(&mut self.unflushed)
-            && let Err(error) = self.setup.store.flush()
-        {
-            tracing::error!(%error, "metadata could not be flushed");
-            self.unflushed = true;
+        if self.unflushed.is_none() {
+            return;
         }
+        let failed = self.setup.store.flush().err();
+        if let Some(error) = &failed {
+            tracing::error!(%error, "metadata could not be flushed");
+        }
+        self.unflushed = failed.map(|_| Instant::now());
     }
 
     /// Commits jobs together; if that fails, each alone, so that one bad job harms no other.
@@ -73,10 +76,13 @@ impl Batches {
                 let seq = self.setup.seq.lock().expect("no panic under this lock").next();
                 self.setup.store.commit(self.setup.epoch, seq, &batch, durability)?;
                 // A strict commit flushes everything before it, too.
-                self.unflushed = !durable;
-            } else if durable && self.unflushed {
+                self.unflushed = match durable {
+                    true => None,
+                    false => self.unflushed.or_else(|| Some(Instant::now())),
+                };
+            } else if durable && self.unflushed.is_some() {
                 self.setup.store.flush()?;
-                self.unflushed = false;
+                self.unflushed = None;
             }
             Ok(results)
         });

@@ -117,6 +117,8 @@ struct Queue {
     /// The thread is to look.
     wanted: bool,
     closed: bool,
+    /// It looks in time for the flush of what is unflushed.
+    watching: bool,
     /// Until then every batch is the thread's.
     slow_until: Option<Instant>,
 }
@@ -225,9 +227,12 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return self.want(),
             Err(TryLockError::Poisoned(_)) => panic!("no panic under this lock"),
         };
-        let flushed = !batches.unflushed;
         self.commit(&mut batches);
-        if (flushed && batches.unflushed) || !self.queue().jobs.is_empty() {
+        let unflushed = batches.unflushed.is_some();
+        drop(batches);
+        let queue = self.queue();
+        if unflushed && !queue.watching || !queue.jobs.is_empty() {
+            drop(queue);
             self.want();
         }
     }
@@ -249,16 +254,13 @@ impl Shared {
 
     /// The thread.
     fn run(&self) {
-        let mut flush_at = None;
         loop {
             let unflushed = self.batches().unflushed;
-            flush_at = unflushed.then(|| flush_at.unwrap_or_else(|| Instant::now() + FLUSH_WITHIN));
-            let closed = self.wait(flush_at);
+            let closed = self.wait(unflushed.map(|since| since + FLUSH_WITHIN));
             let mut batches = self.batches();
             while self.commit(&mut batches) {}
-            if closed || flush_at.is_some_and(|at| Instant::now() >= at) {
+            if closed || batches.unflushed.is_some_and(|since| since.elapsed() >= FLUSH_WITHIN) {
                 batches.flush();
-                flush_at = None;
             }
             if closed {
                 return;
@@ -269,7 +271,8 @@ impl Shared {
     /// Waits until the thread is wanted, at most until `until`. True: all ends.
     fn wait(&self, until: Option<Instant>) -> bool {
         let idle = |queue: &mut Queue| !queue.wanted && !queue.closed;
-        let (queue, due) = (self.queue(), &self.due);
+        let (mut queue, due) = (self.queue(), &self.due);
+        queue.watching = until.is_some();
         let waited = match until {
             None => due.wait_while(queue, idle),
             Some(until) => {
@@ -280,6 +283,7 @@ impl Shared {
         };
         let mut queue = waited.expect("no panic under this lock");
         queue.wanted = false;
+        queue.watching = false;
         queue.closed
     }
 
