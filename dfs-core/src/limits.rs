@@ -115,6 +115,9 @@ pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
 /// Files below this many bytes are not read past the daemon (passthrough): what an open of them costs
 /// more is not won back.
 pub const PASSTHROUGH_MIN: u64 = 1024 * 1024;
+/// An open that could be passthrough, if only handles that are being closed were gone, waits for that
+/// so long.
+pub const PASSTHROUGH_WAIT: Duration = Duration::from_millis(5);
 /// Files whose working file the kernel reads itself, or may have mapped, take at most this part of the
 /// cache together, one in so many: they cannot be evicted.
 pub const PASSTHROUGH_PART: u64 = 2;

@@ -51,6 +51,9 @@ impl Content {
         if flags.read {
             self.fetch_early(&file);
         }
+        if flags.read && !flags.write {
+            self.outlast_closing(&file).await;
+        }
         if flags.read && flags.write && file.lock().is_passed() {
             // What a newer version changes must be known exactly beside stores of a mapping.
             self.know_extents(&file, &file.view(), Range::ALL).await?;
@@ -183,7 +186,11 @@ impl Content {
     /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
     /// that no call has reported yet.
     pub async fn flush(&self, fh: u64) -> Result<()> {
-        self.settle(fh).await.map(drop)
+        let settled = self.settle(fh).await.map(drop);
+        if let Ok(handle) = self.handles.get(fh) {
+            handle.file.lock().mode.closing(fh);
+        }
+        settled
     }
 
     /// fsync(2): returns when everything written is durable at the servers; true if that took a
@@ -227,7 +234,7 @@ impl Content {
         }
         let flags = handle.flags;
         drop(handle);
-        self.closed_one(&mut file.lock());
+        self.closed_one(&file, fh);
         self.uncount(&file, flags);
         let (idle, unsaved) = {
             let state = file.lock();

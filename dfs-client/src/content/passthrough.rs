@@ -12,7 +12,7 @@ use super::remote::system;
 use crate::config::{Config, Reads};
 use crate::vfs::Opened;
 use dfs_core::inode_state::Effect;
-use dfs_core::limits::{PASSTHROUGH_MIN, PASSTHROUGH_PART};
+use dfs_core::limits::{PASSTHROUGH_MIN, PASSTHROUGH_PART, PASSTHROUGH_WAIT};
 use dfs_core::open_mode::{Env, Mode, OpenAs, OpenKind};
 use dfs_core::range::Range;
 use dfs_core::{Code, Ino, Result};
@@ -90,6 +90,20 @@ impl Content {
         self.answer(state, fh, opened_as)
     }
 
+    /// Waits a moment for handles that are being closed, if a reader would be passthrough without them:
+    /// the end of a handle (RELEASE) follows close(2), and the next open may be served before it.
+    pub(super) async fn outlast_closing(&self, file: &File) {
+        let waits =
+            |state: &State| state.mode.ends_soon() && state.view.working.size() >= PASSTHROUGH_MIN;
+        if !self.passthrough.on.load(Ordering::Relaxed) || !waits(&file.lock()) {
+            return;
+        }
+        let gone = file.wait_until(|state| !waits(state));
+        if tokio::time::timeout(PASSTHROUGH_WAIT, gone).await.is_err() {
+            file.lock().mode.lasts();
+        }
+    }
+
     fn answer(&self, state: &mut State, fh: u64, opened_as: OpenAs) -> Opened {
         let backing = match opened_as {
             OpenAs::Passthrough | OpenAs::PassthroughDirect => backing(state),
@@ -129,13 +143,15 @@ impl Content {
         self.passthrough.on.store(false, Ordering::Relaxed);
     }
 
-    /// A handle that was counted is closed.
-    pub(super) fn closed_one(&self, state: &mut State) {
-        state.mode.close();
+    /// The handle `fh`, which was counted, is closed.
+    pub(super) fn closed_one(&self, file: &File, fh: u64) {
+        let state = &mut *file.lock();
+        state.mode.close(fh);
         // What may be mapped for stores stays in the cache.
         if state.mode.mode() == Mode::Idle && state.mapped_by.is_none() {
             self.passthrough.give_back(std::mem::take(&mut state.lent));
         }
+        file.changed.notify_waiters();
     }
 
     /// Looks after files into which somebody could store past a daemon that was killed. What was stored

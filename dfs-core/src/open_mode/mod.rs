@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 /// What the program wants, as far as it decides the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenKind {
@@ -57,10 +59,12 @@ pub enum Mode {
 }
 
 /// The mode of one inode and its open handles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenMode {
     mode: Mode,
     handles: u64,
+    /// Handles that are expected to be closed soon.
+    closing: BTreeSet<u64>,
 }
 
 impl OpenMode {
@@ -72,6 +76,25 @@ impl OpenMode {
     /// Handles open now.
     pub fn handles(&self) -> u64 {
         self.handles
+    }
+
+    /// A descriptor of the handle `fh` was closed (FLUSH). Nearly always it was the only one, and the
+    /// kernel has sent the end of the handle (RELEASE) before any later open.
+    pub fn closing(&mut self, fh: u64) {
+        self.closing.insert(fh);
+    }
+
+    /// Whether an open would do well to wait: the handles that keep the inode from passthrough are all
+    /// about to go.
+    pub fn ends_soon(&self) -> bool {
+        let passed = matches!(self.mode, Mode::Idle | Mode::Passthrough);
+        !passed && self.closing.len() as u64 == self.handles
+    }
+
+    /// An open has waited long enough: the handles have other descriptors. Nobody waits for them
+    /// again before the next of those is closed.
+    pub fn lasts(&mut self) {
+        self.closing.clear();
     }
 
     /// Decides how one more handle is opened and counts it. If the open then fails for another
@@ -100,13 +123,14 @@ impl OpenMode {
         without_passthrough(kind)
     }
 
-    /// One handle is gone; with the last one the inode may be used in another way.
+    /// The handle `fh` is gone; with the last one the inode may be used in another way.
     ///
     /// # Panics
     /// If no handle is open.
-    pub fn close(&mut self) {
+    pub fn close(&mut self, fh: u64) {
         assert!(self.handles > 0, "closed a handle that was not open");
         self.handles -= 1;
+        self.closing.remove(&fh);
         if self.handles == 0 {
             self.mode = Mode::Idle;
         }

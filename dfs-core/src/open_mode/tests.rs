@@ -15,6 +15,11 @@ fn env_of(words: &[String]) -> Env {
     Env { available: !has("unavailable"), whole: !has("partly") }
 }
 
+/// The number of the handle, if it matters which one it is.
+fn fh_of<'a>(mut words: impl Iterator<Item = &'a String>) -> u64 {
+    words.next().map_or(0, |word| word.parse().expect("a handle is a number"))
+}
+
 #[test]
 fn open_mode_table() {
     datadriven::walk("testdata/open_mode", |file| {
@@ -23,7 +28,9 @@ fn open_mode_table() {
             let mut out = String::new();
             match case.directive.as_str() {
                 "reset" => inode = OpenMode::default(),
-                "close" => inode.close(),
+                "close" => inode.close(fh_of(case.args.keys())),
+                "closing" => inode.closing(fh_of(case.args.keys())),
+                "lasts" => inode.lasts(),
                 "open" | "fall-back" => {
                     let words: Vec<String> = case.args.keys().cloned().collect();
                     let kind = words.iter().find(|w| KINDS.iter().any(|k| k.0 == w.as_str()));
@@ -36,7 +43,8 @@ fn open_mode_table() {
                 }
                 other => panic!("unknown directive {other}"),
             }
-            out + &format!("inode {:?} with {}\n", inode.mode(), inode.handles())
+            let ends = if inode.ends_soon() { ", which ends soon" } else { "" };
+            out + &format!("inode {:?} with {}{ends}\n", inode.mode(), inode.handles())
         });
     });
 }
@@ -93,7 +101,7 @@ proptest! {
                 }
                 Op::Close(at) if !held.is_empty() => {
                     held.swap_remove(at % held.len());
-                    inode.close();
+                    inode.close(0);
                 }
                 Op::Close(_) => {}
             }

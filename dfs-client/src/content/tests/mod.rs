@@ -1,6 +1,7 @@
 mod ahead;
 mod bytes;
 mod fake;
+mod passthrough;
 mod rig;
 mod room;
 mod telling;

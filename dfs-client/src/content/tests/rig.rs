@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::recovered::RecoveryArea;
 use crate::rpc::Rpc;
 use crate::session::{Events, MountId, Session};
-use crate::vfs::OpenFlags;
+use crate::vfs::{OpenFlags, Opened};
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
 use dfs_proto::v1;
@@ -161,7 +161,11 @@ impl Rig {
     }
 
     pub(super) async fn open(&self, ino: u64, how: &str) -> u64 {
-        self.content.open(&root(), Ino(ino), flags(how)).await.unwrap().fh
+        self.opened(ino, how).await.fh
+    }
+
+    pub(super) async fn opened(&self, ino: u64, how: &str) -> Opened {
+        self.content.open(&root(), Ino(ino), flags(how)).await.unwrap()
     }
 
     pub(super) fn calls(&self) -> u64 {
