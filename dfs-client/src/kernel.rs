@@ -2,6 +2,7 @@
 
 use dfs_core::Ino;
 use dfs_core::name::Name;
+use dfs_core::range::Range;
 
 /// A name the kernel must forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,9 @@ pub trait KernelCache: Send + Sync {
     /// the epoch of calls made before this one, so it is the moment to acknowledge both; it is
     /// called at once if nothing is left to do.
     fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>);
-    /// Forgets cached pages of an inode from `off` on, in the background, then calls `done`.
-    fn forget_pages(&self, ino: Ino, off: u64, done: Box<dyn FnOnce() + Send>);
+    /// Forgets cached pages of an inode that have a byte in `range`, in the background, then calls
+    /// `done`.
+    fn forget_pages(&self, ino: Ino, range: Range, done: Box<dyn FnOnce() + Send>);
     /// Makes the kernel revalidate every entry and directory it knows.
     fn bump_epoch(&self);
 }
@@ -38,7 +40,7 @@ impl KernelCache for NoKernel {
     fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
         done();
     }
-    fn forget_pages(&self, _: Ino, _: u64, done: Box<dyn FnOnce() + Send>) {
+    fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
         done();
     }
     fn bump_epoch(&self) {}

@@ -5,6 +5,7 @@ use super::view::View;
 use crate::vfs::OpenFlags;
 use dfs_core::access::Credentials;
 use dfs_core::open_mode::OpenKind;
+use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const AHEAD_MIN: u64 = 256 * 1024;
 /// Largest distance that is read ahead.
 pub(crate) const AHEAD_MAX: u64 = 8 * 1024 * 1024;
+/// What lies so far behind a reader it has done with.
+const BEHIND: u64 = 8 * 1024 * 1024;
+/// That is told in steps.
+const BEHIND_STEP: u64 = 4 * 1024 * 1024;
 
 /// One open file.
 #[derive(Debug)]
@@ -38,6 +43,9 @@ struct Recent {
     /// Where a sequential reader goes on, and how far ahead of it is read.
     next: u64,
     window: u64,
+    /// The end of what was read, but for a jump; and up to where it was told as left behind.
+    front: u64,
+    left: u64,
 }
 
 impl Handle {
@@ -117,6 +125,22 @@ impl Handle {
         };
         recent.next = end;
         recent.window
+    }
+
+    /// What a reader from front to back is done with, after a read from `off` to `end`: each byte once,
+    /// so not again of one that starts over.
+    pub(crate) fn leaves_behind(&self, off: u64, end: u64) -> Option<Range> {
+        let mut recent = self.recent();
+        if recent.front.abs_diff(off) > BEHIND {
+            recent.front = end;
+            recent.left = recent.left.max(off);
+        }
+        // Reads under way at the same time come in any order.
+        recent.front = recent.front.max(end);
+        let stop = recent.front.saturating_sub(BEHIND) / BEHIND_STEP * BEHIND_STEP;
+        let left = Range::new(recent.left, stop);
+        recent.left = recent.left.max(stop);
+        (!left.is_empty()).then_some(left)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {

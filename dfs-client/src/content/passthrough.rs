@@ -104,6 +104,23 @@ impl Content {
         }
     }
 
+    /// The only reader of a file that comes here, on its way to passthrough, has read up to `end`: the
+    /// kernel forgets the pages far behind it. The next `open` would have to wait for that, and the
+    /// pages of the working file hold the same bytes.
+    pub(super) fn drop_behind(&self, handle: &Handle, off: u64, end: u64) {
+        if !self.passthrough.on.load(Ordering::Relaxed) || handle.kind() != OpenKind::Read {
+            return;
+        }
+        let Some(range) = handle.leaves_behind(off, end) else { return };
+        let alone = {
+            let mode = &handle.file.lock().mode;
+            mode.mode() == Mode::Cached && mode.handles() == 1
+        };
+        if alone {
+            self.client.kernel.forget_pages(handle.file.ino, range, Box::new(|| {}));
+        }
+    }
+
     fn answer(&self, state: &mut State, fh: u64, opened_as: OpenAs) -> Opened {
         let backing = match opened_as {
             OpenAs::Passthrough | OpenAs::PassthroughDirect => backing(state),

@@ -35,6 +35,7 @@ impl Content {
                 let view = handle.view();
                 if let ReadOutcome::Bytes(_) = view.working.read(range, &mut bytes)? {
                     self.read_ahead(&handle, &view, off, off + bytes.len() as u64);
+                    self.drop_behind(&handle, off, off + bytes.len() as u64);
                     return Ok(bytes);
                 }
                 view

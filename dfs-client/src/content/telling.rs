@@ -7,6 +7,7 @@
 
 use super::Content;
 use super::inode::File;
+use dfs_core::range::Range;
 use std::sync::Arc;
 
 impl Content {
@@ -20,7 +21,7 @@ impl Content {
                 file.changed.notify_waiters();
             })
         };
-        self.client.kernel.forget_pages(file.ino, off, done());
+        self.client.kernel.forget_pages(file.ino, Range::new(off, u64::MAX), done());
         self.client.kernel.forget_attr(file.ino);
         self.client.kernel.forget_entries(Vec::new(), done());
     }

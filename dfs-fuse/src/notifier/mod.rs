@@ -16,6 +16,7 @@ pub use sink::{Device, Epoch, Sink};
 use dfs_client::kernel::{KernelCache, StaleEntry};
 use dfs_core::Ino;
 use dfs_core::limits::SOFT_ACK_DELAY;
+use dfs_core::range::Range;
 use queue::{Done, Queue, SlowJob};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -102,11 +103,11 @@ impl KernelCache for Notifier {
         call(finished);
     }
 
-    fn forget_pages(&self, ino: Ino, off: u64, done: Box<dyn FnOnce() + Send>) {
+    fn forget_pages(&self, ino: Ino, range: Range, done: Box<dyn FnOnce() + Send>) {
         if self.shared.sink.get().is_none() {
             return done();
         }
-        let refused = self.shared.lock().add_pages(ino, off, done);
+        let refused = self.shared.lock().add_pages(ino, range, done);
         self.shared.slow.notify_one();
         call(refused.into_iter().collect());
     }
@@ -179,8 +180,8 @@ impl Shared {
             drop(queue);
             match &job {
                 SlowJob::Entry { entry, .. } => sink.entry(entry),
-                SlowJob::Listing { dir, .. } => sink.pages(*dir, 0),
-                SlowJob::Pages { ino, off } => sink.pages(*ino, *off),
+                SlowJob::Listing { dir, .. } => sink.pages(*dir, Range::ALL),
+                SlowJob::Pages { ino, range } => sink.pages(*ino, *range),
             }
             let done = self.lock().slow_sent(&job);
             call(done);

@@ -7,6 +7,7 @@
 use dfs_client::kernel::StaleEntry;
 use dfs_core::Ino;
 use dfs_core::limits::PUSH_QUEUE;
+use dfs_core::range::Range;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ pub enum SlowJob {
     /// Forget the cached listing of a directory, after its names.
     Listing { batch: u64, dir: Ino },
     /// Forget pages.
-    Pages { ino: Ino, off: u64 },
+    Pages { ino: Ino, range: Range },
 }
 
 struct Batch {
@@ -68,7 +69,7 @@ pub struct Queue {
     /// Batches below this number are covered by the epoch taken last.
     epoch_covers: u64,
     entries: usize,
-    pages: BTreeMap<Ino, (u64, Vec<Done>)>,
+    pages: BTreeMap<Ino, (Range, Vec<Done>)>,
     /// Who waits for the pages that are being dropped now.
     pages_busy: Vec<Done>,
     /// The mount is gone.
@@ -119,8 +120,8 @@ impl Queue {
         self.take_done()
     }
 
-    /// Adds pages to forget from `off` on. Gives `done` back if there is no room, or no mount.
-    pub fn add_pages(&mut self, ino: Ino, off: u64, done: Done) -> Option<Done> {
+    /// Adds pages to forget; what lies between two ranges goes with them. Gives `done` back if there is no room, or no mount.
+    pub fn add_pages(&mut self, ino: Ino, range: Range, done: Done) -> Option<Done> {
         if self.closed {
             return Some(done);
         }
@@ -128,8 +129,8 @@ impl Queue {
             tracing::warn!(inode = %ino, "too many page notifications wait, this one is dropped");
             return Some(done);
         }
-        let (from, waiting) = self.pages.entry(ino).or_insert((off, Vec::new()));
-        *from = off.min(*from);
+        let (pages, waiting) = self.pages.entry(ino).or_insert((range, Vec::new()));
+        *pages = Range::new(range.start.min(pages.start), range.end.max(pages.end));
         waiting.push(done);
         None
     }
@@ -210,9 +211,9 @@ impl Queue {
                 return Some(SlowJob::Listing { batch: number, dir });
             }
         }
-        let (ino, (off, waiting)) = self.pages.pop_first()?;
+        let (ino, (range, waiting)) = self.pages.pop_first()?;
         self.pages_busy = waiting;
-        Some(SlowJob::Pages { ino, off })
+        Some(SlowJob::Pages { ino, range })
     }
 
     /// A notification has returned. Returns what is done by that.

@@ -3,6 +3,7 @@
 use crate::attr::Numbers;
 use dfs_client::kernel::StaleEntry;
 use dfs_core::Ino;
+use dfs_core::range::Range;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
@@ -32,8 +33,8 @@ pub trait Sink: Send + Sync {
     fn epoch(&self) -> Epoch;
     /// Forgets a name. May block while the directory is in use.
     fn entry(&self, entry: &StaleEntry);
-    /// Forgets pages from `off` on, or the listing of a directory. May block while they are read.
-    fn pages(&self, ino: Ino, off: u64);
+    /// Forgets the pages of a range, or the listing of a directory. May block while they are read.
+    fn pages(&self, ino: Ino, range: Range);
 }
 
 /// The kernel behind a `/dev/fuse` descriptor.
@@ -87,9 +88,11 @@ impl Sink for Device {
         report("entry", result);
     }
 
-    fn pages(&self, ino: Ino, off: u64) {
-        let off = i64::try_from(off).unwrap_or(i64::MAX);
-        report("pages", self.notifier.inval_inode(self.numbers.to_kernel(ino), off, 0));
+    fn pages(&self, ino: Ino, range: Range) {
+        let off = i64::try_from(range.start).unwrap_or(i64::MAX);
+        // Zero: to the end.
+        let len = i64::try_from(range.len()).unwrap_or(0);
+        report("pages", self.notifier.inval_inode(self.numbers.to_kernel(ino), off, len));
     }
 }
 

@@ -73,9 +73,9 @@ impl Sink for Arc<Fake> {
         let deleted = entry.deleted.map(|ino| ino.0);
         self.push(Sent::Entry(entry.dir.0, entry.name.to_string(), deleted));
     }
-    fn pages(&self, ino: Ino, off: u64) {
+    fn pages(&self, ino: Ino, range: Range) {
         self.pass();
-        self.push(Sent::Pages(ino.0, off));
+        self.push(Sent::Pages(ino.0, range.start));
     }
 }
 
@@ -159,7 +159,7 @@ fn without_epoch_blocked_entries_are_done_after_the_soft_delay() {
 fn attributes_never_wait_for_blocked_entries_and_come_before_done() {
     let (notifier, fake, arrivals) = Fake::start(Epoch::Raised);
     fake.open(false);
-    notifier.forget_pages(Ino(7), 4096, Box::new(|| {}));
+    notifier.forget_pages(Ino(7), Range::new(4096, 8192), Box::new(|| {}));
     arrivals.recv_timeout(DEADLINE).unwrap();
     for ino in [3, 1, 3, 2, 3] {
         notifier.forget_attr(Ino(ino));
@@ -224,14 +224,18 @@ mod queue_rules {
 
         for ino in 0..bound as u64 {
             assert!(queue.add_attr(Ino(ino)));
-            queue.add_pages(Ino(ino), 9, Box::new(|| {}));
+            queue.add_pages(Ino(ino), Range::new(9, 12), Box::new(|| {}));
         }
         assert!(queue.add_attr(Ino(0)), "known already");
         assert!(!queue.add_attr(Ino(u64::MAX)));
-        queue.add_pages(Ino(u64::MAX), 0, Box::new(|| {}));
-        queue.add_pages(Ino(0), 5, Box::new(|| {}));
+        queue.add_pages(Ino(u64::MAX), Range::ALL, Box::new(|| {}));
+        queue.add_pages(Ino(0), Range::new(5, 7), Box::new(|| {}));
         let first = queue.take_slow();
-        assert!(matches!(first, Some(SlowJob::Pages { ino: Ino(0), off: 5 })), "{first:?}");
+        let hull = Range::new(5, 12);
+        assert!(
+            matches!(first, Some(SlowJob::Pages { ino: Ino(0), range }) if range == hull),
+            "{first:?}"
+        );
         assert_eq!(std::iter::from_fn(|| queue.take_slow()).count(), bound - 1);
     }
 }

@@ -1,10 +1,14 @@
 //! Readers that the kernel serves by itself.
 
 use super::rig::{Rig, run};
+use crate::kernel::{KernelCache, StaleEntry};
 use crate::vfs::Opened;
+use dfs_core::Ino;
 use dfs_core::limits::PASSTHROUGH_MIN;
+use dfs_core::range::Range;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 /// A file wholly here, whose writer is open.
@@ -41,5 +45,50 @@ fn passthrough_open_does_not_wait_long_nor_again_for_a_handle_with_another_descr
         rig.content.release(first.fh).unwrap();
         assert!(!waits(&mut pin!(rig.opened(7, "r"))).await);
         rig.content.release(writer).unwrap();
+    });
+}
+
+/// What the kernel was told to forget.
+#[derive(Default)]
+struct Pages(Mutex<Vec<Range>>);
+
+impl KernelCache for Pages {
+    fn forget_attr(&self, _: Ino) {}
+    fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn forget_pages(&self, _: Ino, range: Range, done: Box<dyn FnOnce() + Send>) {
+        self.0.lock().unwrap().push(range);
+        done();
+    }
+    fn bump_epoch(&self) {}
+}
+
+#[test]
+fn passthrough_to_come_the_kernel_forgets_once_what_a_lone_reader_is_done_with() {
+    const LENGTH: u64 = 24 << 20;
+    const STEP: u32 = 1 << 20;
+    run(async {
+        let kernel = Arc::new(Pages::default());
+        let file = |fake: &super::fake::Fake| fake.lock().put(7, &vec![3; LENGTH as usize]);
+        let rig = Rig::under(Arc::clone(&kernel) as _, |_| {}, |_, fake| file(fake)).await;
+        rig.promise(7);
+        let read = async |fh| {
+            for at in (0..LENGTH).step_by(STEP as usize) {
+                assert_eq!(rig.content.read(fh, at, STEP).await.unwrap().len(), STEP as usize);
+            }
+            std::mem::take(&mut *kernel.0.lock().unwrap())
+        };
+        let reader = rig.open(7, "r").await;
+        let steps = [0, 4, 8, 12].map(|at| Range::of_len(at << 20, 4 << 20));
+        assert_eq!(read(reader).await, steps);
+        assert_eq!(read(reader).await, [], "from the start again");
+        let (second, third) = (rig.open(7, "r").await, rig.open(7, "r").await);
+        assert_eq!(read(second).await, [], "beside others");
+        for fh in [reader, second, third] {
+            rig.content.release(fh).unwrap();
+        }
+        let passed = rig.opened(7, "r").await;
+        assert!(passed.backing.is_some());
     });
 }

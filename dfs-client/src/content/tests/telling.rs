@@ -4,6 +4,7 @@ use super::rig::{Rig, flags, root, run};
 use crate::client::ContentHooks;
 use crate::kernel::{KernelCache, StaleEntry};
 use dfs_core::Ino;
+use dfs_core::range::Range;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +32,7 @@ impl KernelCache for SlowKernel {
             false => done(),
         }
     }
-    fn forget_pages(&self, _: Ino, _: u64, done: Box<dyn FnOnce() + Send>) {
+    fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
         self.0.lock().unwrap().push(done);
     }
     fn bump_epoch(&self) {}

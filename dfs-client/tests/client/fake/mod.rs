@@ -6,6 +6,7 @@ mod session;
 use dfs_client::config::{Address, Config, Patience, RdwrLease, Reads};
 use dfs_client::kernel::{KernelCache, StaleEntry};
 use dfs_client::vfs::Vfs;
+use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino};
 use dfs_proto::v1;
 use dfs_proto::v1::coherence_server::CoherenceServer;
@@ -273,7 +274,7 @@ impl KernelCache for Recorder {
         self.entries.lock().unwrap().extend(entries);
         done();
     }
-    fn forget_pages(&self, _: Ino, _: u64, done: Box<dyn FnOnce() + Send>) {
+    fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
         done();
     }
     fn bump_epoch(&self) {
