@@ -7,7 +7,8 @@
 use super::rows::{COOKIES_PER_HASH, Dentry, Inode, Stripe};
 use super::{Batch, Durability, MetaStore, Read, Recovered};
 use dfs_core::attr::Kind;
-use dfs_core::extent::ObjectName;
+use dfs_core::extent::{Extent, ObjectName};
+use dfs_core::limits::INLINE_MAX;
 use dfs_core::{Ino, OpId, Result, Seq, SessionId};
 use lru::LruCache;
 use std::collections::HashSet;
@@ -17,6 +18,9 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Rows of each kind that are kept: some ten megabytes.
 const KEPT: NonZeroUsize = NonZeroUsize::new(32 * 1024).unwrap();
+
+/// Stripes that are kept, each with at most [`INLINE_MAX`] inline bytes: some 16 megabytes.
+const STRIPES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Names of directories of which all names are known; the directories used last stay.
 const WHOLE_NAMES: usize = 1024 * 1024;
@@ -31,6 +35,8 @@ struct Rows {
     inodes: LruCache<Ino, Option<Inode>>,
     /// The entries of a directory whose names have one hash, by the first cookie of the hash.
     names: LruCache<(Ino, u64), Vec<Dentry>>,
+    /// A file that is appended to is committed to the same stripe again and again.
+    stripes: LruCache<(Ino, u64), Option<Stripe>>,
     /// Directories made lately: at least the hashes that names in them have. What is not there does
     /// not exist, and a new name is nearly always that.
     whole: LruCache<Ino, HashSet<u64>>,
@@ -47,6 +53,7 @@ impl<S> Recent<S> {
         let rows = Rows {
             inodes: LruCache::new(KEPT),
             names: LruCache::new(KEPT),
+            stripes: LruCache::new(STRIPES),
             whole: LruCache::unbounded(),
             whole_names: 0,
             begun: 0,
@@ -60,12 +67,13 @@ impl<S> Recent<S> {
     }
 
     /// The value of `key`: the one kept, else the one that `read` finds, which is kept if no commit
-    /// ran meanwhile.
+    /// ran meanwhile and it is one to keep.
     fn get<K: Eq + Hash, V: Clone>(
         &self,
         of: impl Fn(&mut Rows) -> &mut LruCache<K, V>,
         key: K,
         read: impl FnOnce() -> Result<V>,
+        is_kept: impl FnOnce(&V) -> bool,
     ) -> Result<V> {
         let begun = {
             let mut rows = self.rows();
@@ -76,7 +84,7 @@ impl<S> Recent<S> {
         };
         let value = read()?;
         let mut rows = self.rows();
-        if begun == Some(rows.begun) {
+        if begun == Some(rows.begun) && is_kept(&value) {
             of(&mut rows).put(key, value.clone());
         }
         Ok(value)
@@ -89,6 +97,9 @@ impl Rows {
         self.begun += 1;
         for ino in batch.inodes.keys() {
             self.inodes.pop(ino);
+        }
+        for stripe in batch.stripes.keys() {
+            self.stripes.pop(stripe);
         }
         for ((dir, cookie), row) in &batch.dentries {
             self.names.pop(&(*dir, first_of(*cookie)));
@@ -133,7 +144,17 @@ impl Rows {
             self.inodes.put(*ino, row.clone());
             self.made(*ino, row.as_ref());
         }
+        for (stripe, row) in committed.into_iter().flat_map(|batch| &batch.stripes) {
+            if row.as_ref().is_none_or(is_small) {
+                self.stripes.put(*stripe, row.clone());
+            }
+        }
     }
+}
+
+/// Whether a stripe is small enough to be kept.
+fn is_small(stripe: &Stripe) -> bool {
+    stripe.iter().map(Extent::inline_len).sum::<u64>() <= INLINE_MAX
 }
 
 /// The first cookie of those that names of the same hash have.
@@ -143,7 +164,7 @@ fn first_of(cookie: u64) -> u64 {
 
 impl<S: MetaStore> Read for Recent<S> {
     fn inode(&self, ino: Ino) -> Result<Option<Inode>> {
-        self.get(|rows| &mut rows.inodes, ino, || self.store.inode(ino))
+        self.get(|rows| &mut rows.inodes, ino, || self.store.inode(ino), |_| true)
     }
 
     fn dentries(&self, dir: Ino, first: u64, last: u64, limit: usize) -> Result<Vec<Dentry>> {
@@ -156,7 +177,7 @@ impl<S: MetaStore> Read for Recent<S> {
         if self.rows().is_absent(dir, first) {
             return Ok(Vec::new());
         }
-        self.get(|rows| &mut rows.names, (dir, first), read)
+        self.get(|rows| &mut rows.names, (dir, first), read, |_| true)
     }
 
     fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -164,7 +185,13 @@ impl<S: MetaStore> Read for Recent<S> {
     }
 
     fn stripes(&self, ino: Ino, first: u64, last: u64) -> Result<Vec<(u64, Stripe)>> {
-        self.store.stripes(ino, first, last)
+        if first != last {
+            return self.store.stripes(ino, first, last);
+        }
+        let read = || Ok(self.store.stripes(ino, first, first)?.pop().map(|(_, stripe)| stripe));
+        let is_kept = |stripe: &Option<Stripe>| stripe.as_ref().is_none_or(is_small);
+        let stripe = self.get(|rows| &mut rows.stripes, (ino, first), read, is_kept)?;
+        Ok(stripe.map(|stripe| (first, stripe)).into_iter().collect())
     }
 
     fn answer(&self, sid: SessionId, op: OpId) -> Result<Option<Vec<u8>>> {
@@ -209,16 +236,18 @@ impl<S: MetaStore> MetaStore for Recent<S> {
 mod tests {
     use super::super::{MemoryStore, suite};
     use super::*;
+    use dfs_core::extent::Source;
+    use dfs_core::range::Range;
 
     #[test]
     fn recent_rows_pass_the_suite() {
         suite::run(|| (Box::new(Recent::new(MemoryStore::new())), ()));
     }
 
-    /// A store that is not asked for names.
-    struct Nameless(MemoryStore);
+    /// A store that is asked neither for names nor for stripes.
+    struct Unasked(MemoryStore);
 
-    impl Read for Nameless {
+    impl Read for Unasked {
         fn inode(&self, ino: Ino) -> Result<Option<Inode>> {
             self.0.inode(ino)
         }
@@ -228,8 +257,8 @@ mod tests {
         fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
             self.0.xattrs(ino)
         }
-        fn stripes(&self, ino: Ino, first: u64, last: u64) -> Result<Vec<(u64, Stripe)>> {
-            self.0.stripes(ino, first, last)
+        fn stripes(&self, _: Ino, _: u64, _: u64) -> Result<Vec<(u64, Stripe)>> {
+            Err(dfs_core::FsError::from(dfs_core::Code::Io))
         }
         fn answer(&self, sid: SessionId, op: OpId) -> Result<Option<Vec<u8>>> {
             self.0.answer(sid, op)
@@ -239,7 +268,7 @@ mod tests {
         }
     }
 
-    impl MetaStore for Nameless {
+    impl MetaStore for Unasked {
         fn raise_epoch(&self) -> Result<u16> {
             self.0.raise_epoch()
         }
@@ -262,7 +291,7 @@ mod tests {
 
     #[test]
     fn names_that_a_new_directory_does_not_have_are_known() {
-        let recent = Recent::new(Nameless(MemoryStore::new()));
+        let recent = Recent::new(Unasked(MemoryStore::new()));
         let epoch = recent.raise_epoch().unwrap();
         let commit = |n, batch: &Batch| recent.commit(epoch, Seq(n), batch, Durability::Strict);
         let hash = |n: u64| n * COOKIES_PER_HASH;
@@ -293,6 +322,26 @@ mod tests {
         assert_eq!(recent.rows().whole_names, 0);
     }
 
+    #[test]
+    fn stripes_committed_lately_are_known_unless_they_are_large() {
+        let recent = Recent::new(Unasked(MemoryStore::new()));
+        let epoch = recent.raise_epoch().unwrap();
+        let stripe = |len: u64| {
+            let source = Source::Inline(vec![1; len as usize]);
+            vec![Extent { range: Range::new(0, len), source }]
+        };
+        for (n, len) in [(1, INLINE_MAX), (2, INLINE_MAX + 1), (3, 0)] {
+            let row = (len > 0).then(|| stripe(len));
+            let mut batch = Batch::default();
+            batch.stripes.insert((Ino(5), 7), row.clone());
+            recent.commit(epoch, Seq(n), &batch, Durability::Strict).unwrap();
+            let known = recent.stripes(Ino(5), 7, 7).ok();
+            let want = row.map(|row| (7, row)).into_iter().collect::<Vec<_>>();
+            assert_eq!(known, (len <= INLINE_MAX).then_some(want), "of {len} bytes");
+        }
+        assert!(recent.stripes(Ino(5), 7, 8).is_err() && recent.stripes(Ino(5), 6, 6).is_err());
+    }
+
     /// What a reader read before a commit must not stand for what the commit made of it.
     #[test]
     fn old_row_read_beside_a_commit_is_not_kept() {
@@ -310,6 +359,7 @@ mod tests {
                 recent.rows().inodes.clear();
                 old
             },
+            |_| true,
         );
         assert_eq!(read, Ok(None), "it was read before");
         assert_eq!(recent.inode(ino), Ok(Some(suite::inode(ino, 1))));

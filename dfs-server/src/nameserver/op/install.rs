@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::metastore::{Inode, Read, Stripe};
+use dfs_core::attr::Attr;
 use dfs_core::extent::{self, Extent, Source};
 use dfs_core::hub::Item;
 use dfs_core::limits::FILE_SIZE_MAX;
@@ -40,7 +41,8 @@ impl NewContent {
 
     /// Writes the stripes and moves version, size and blocks of `row`, which the caller puts.
     pub fn install(&self, txn: &mut Txn<'_>, row: &mut Inode) -> Result<()> {
-        let mut stripes = Stripes { ino: row.attr.ino, unit: row.unit, touched: BTreeMap::new() };
+        let Inode { attr: Attr { ino, size, .. }, unit, .. } = *row;
+        let mut stripes = Stripes { ino, unit, size, touched: BTreeMap::new() };
         if self.min_size < row.attr.size {
             stripes.cut(txn, self.min_size)?;
         }
@@ -79,6 +81,8 @@ fn share_stripe(one: &Extent, next: &Extent, unit: u64) -> bool {
 struct Stripes {
     ino: Ino,
     unit: u64,
+    /// Of the file before the change: no stripe behind it has a record.
+    size: u64,
     touched: BTreeMap<u64, Touched>,
 }
 
@@ -93,6 +97,9 @@ impl Stripes {
     /// Reads the stripes with bytes in `range` that have a record and are not yet here.
     fn load(&mut self, txn: &Txn<'_>, range: Range) -> Result<()> {
         let (first, last) = self.indexes(range);
+        if first * self.unit >= self.size {
+            return Ok(());
+        }
         for (index, stripe) in txn.view().stripes(self.ino, first, last)? {
             let old_blocks = extent::blocks(&stripe);
             self.touched.entry(index).or_insert(Touched { old_blocks, stripe });
