@@ -20,11 +20,16 @@ pub struct StaleEntry {
 pub trait KernelCache: Send + Sync {
     /// Forgets attributes of an inode, soon: see `forget_entries`.
     fn forget_attr(&self, ino: Ino);
-    /// Forgets names, then calls `done`: when all are gone, or after a few milliseconds when the
-    /// kernel was told to revalidate every entry instead. `done` also waits for the attributes and
+    /// Forgets names, the listings of their directories, and `listings`, then calls `done`: when all
+    /// are gone, or after a few milliseconds when the kernel was told to revalidate every entry instead. `done` also waits for the attributes and
     /// the epoch of calls made before this one, so it is the moment to acknowledge both; it is
     /// called at once if nothing is left to do.
-    fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>);
+    fn forget_entries(
+        &self,
+        entries: Vec<StaleEntry>,
+        listings: Vec<Ino>,
+        done: Box<dyn FnOnce() + Send>,
+    );
     /// Forgets cached pages of an inode that have a byte in `range`, in the background, then calls
     /// `done`.
     fn forget_pages(&self, ino: Ino, range: Range, done: Box<dyn FnOnce() + Send>);
@@ -37,7 +42,7 @@ pub struct NoKernel;
 
 impl KernelCache for NoKernel {
     fn forget_attr(&self, _: Ino) {}
-    fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+    fn forget_entries(&self, _: Vec<StaleEntry>, _: Vec<Ino>, done: Box<dyn FnOnce() + Send>) {
         done();
     }
     fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {

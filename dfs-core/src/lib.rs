@@ -11,6 +11,7 @@ pub mod cache;
 pub mod checksum;
 pub mod collect;
 pub(crate) mod deadlines;
+pub mod dir_mode;
 pub mod errno;
 pub mod error;
 pub mod extent;

@@ -144,6 +144,7 @@ fn a_hanging_lookup_does_not_hold_up_a_batch() {
     let (tell, told) = mpsc::channel();
     notifier.forget_entries(
         vec![stale("a")],
+        Vec::new(),
         Box::new(move || {
             let _ = tell.send(());
         }),

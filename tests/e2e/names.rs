@@ -8,6 +8,8 @@ use dfs_tests::sizes;
 use dfs_tests::sys;
 use dfs_tests::{wait, world};
 use model::Tree;
+use rustix::fs::Dir;
+use std::fs::File;
 use std::time::Duration;
 
 #[test]
@@ -64,6 +66,49 @@ fn names_asked_for_again_cost_no_call() {
         let ((), calls) = budget::of(&server, || look(&a));
         assert_eq!(calls, budget::exactly(&[]), "looked at by the one that made them");
         w.say("205 stats, failed lookups and listings asked for again, 0 calls");
+    });
+}
+
+#[test]
+fn names_listing_is_shown_by_the_kernel_until_something_changes() {
+    world::run(Duration::from_secs(120), |w| {
+        let (_server, a, b) = w.two_mounts();
+        std::fs::create_dir(a.at("d")).unwrap();
+        let mut want: Vec<String> = (0..500).map(|n| format!("f{n:03}")).collect();
+        want.iter().for_each(|name| std::fs::write(a.at("d").join(name), b"x").unwrap());
+        let folder = File::open(a.at("d")).unwrap();
+        let mut open = Dir::read_from(&folder).unwrap();
+        let mut list = move || {
+            open.rewind();
+            let names =
+                (&mut open).map(|entry| entry.unwrap().file_name().to_str().unwrap().into());
+            let mut names: Vec<String> =
+                names.filter(|name: &String| !name.starts_with('.')).collect();
+            names.sort();
+            names
+        };
+        // A handle that begins anew is not kept: the next one is.
+        sys::names(&a.at("d")).unwrap();
+        assert_eq!(list(), want);
+        a.daemon().stop();
+        let shown = wait::start("a listing without the daemon", move || (list(), list));
+        let shown = shown.ends_within(Duration::from_secs(10));
+        a.daemon().resume();
+        let (names, mut list) = shown.expect("the kernel shows it");
+        assert_eq!(names, want);
+        // Also who reads anew through an open handle sees what others did, and what was done here.
+        std::fs::remove_file(b.at("d/f007")).unwrap();
+        std::fs::write(b.at("d/new"), b"x").unwrap();
+        want.remove(7);
+        want.push("new".into());
+        assert_eq!(list(), want);
+        assert_eq!(sys::names(&a.at("d")).unwrap(), want);
+        assert_eq!(sys::names(&a.at("d")).unwrap(), want);
+        std::fs::rename(a.at("d/new"), a.at("d/old")).unwrap();
+        want[499] = "old".into();
+        assert_eq!(list(), want);
+        assert_eq!(sys::names(&a.at("d")).unwrap(), want);
+        w.say("500 names listed while the daemon was stopped, 2 changes there and 1 here seen at once");
     });
 }
 

@@ -23,7 +23,7 @@ impl Content {
         };
         self.client.kernel.forget_pages(file.ino, Range::new(off, u64::MAX), done());
         self.client.kernel.forget_attr(file.ino);
-        self.client.kernel.forget_entries(Vec::new(), done());
+        self.client.kernel.forget_entries(Vec::new(), Vec::new(), done());
     }
 
     /// Returns when the kernel has heard of every move so far. May wait for reads of this file.

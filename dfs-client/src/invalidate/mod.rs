@@ -160,7 +160,7 @@ impl Client {
     /// Makes the kernel forget, then acknowledges. Calls that concern nothing the kernel can have
     /// are left out (rule 3). Attributes are gone too when `forget_entries` says that it is done.
     fn forget_in_kernel(&self, stale: Stale, ack: Option<v1::Ack>) {
-        let nothing = stale.attrs.is_empty() && stale.entries.is_empty();
+        let nothing = stale.is_empty();
         for ino in stale.attrs {
             self.kernel.forget_attr(ino);
         }
@@ -174,13 +174,13 @@ impl Client {
         if nothing {
             return done();
         }
-        self.kernel.forget_entries(stale.entries, Box::new(done));
+        self.kernel.forget_entries(stale.entries, stale.listings, Box::new(done));
     }
 
     /// Gives promises up: the kernel first, then those inodes that must stay alive, then the server.
     fn give_up(&self, given_up: GivenUp, ack: Option<v1::Ack>) {
         let GivenUp { attrs, dirs, stale } = given_up;
-        let nothing = stale.attrs.is_empty() && stale.entries.is_empty();
+        let nothing = stale.is_empty();
         stale.attrs.iter().for_each(|ino| self.kernel.forget_attr(*ino));
         attrs.iter().filter(|ino| self.is_open(**ino)).for_each(|ino| self.open_hold(*ino));
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
@@ -194,7 +194,7 @@ impl Client {
         if nothing {
             return done();
         }
-        self.kernel.forget_entries(stale.entries, Box::new(done));
+        self.kernel.forget_entries(stale.entries, stale.listings, Box::new(done));
     }
 
     /// Makes the kernel forget what a change made here touched, because nobody knows its outcome.
@@ -210,7 +210,7 @@ impl Client {
             }
         }
         if !entries.is_empty() {
-            self.kernel.forget_entries(entries, Box::new(|| {}));
+            self.kernel.forget_entries(entries, Vec::new(), Box::new(|| {}));
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Dir {
     pub(super) names: HashMap<Name, Entry>,
     /// With a listing, a name that is not in `names` does not exist.
     pub(super) listing: Option<Listing>,
+    /// The kernel may have a listing.
+    in_kernel: bool,
 }
 
 impl Dir {
@@ -112,6 +114,14 @@ impl Cache {
     }
 
     // What the kernel is told.
+
+    pub(super) fn lend_listing(&mut self, dir: Ino, id: u64) -> bool {
+        let present = self.listing(dir).is_some_and(|listing| listing.id == id);
+        if let Some(known) = self.dirs.get_mut(&dir).filter(|_| present) {
+            known.in_kernel = true;
+        }
+        present
+    }
 
     pub(super) fn lend_attr(&mut self, ino: Ino, until: BootTime) -> Option<Attr> {
         if self.hidden(&Key::Attr(ino)) {
@@ -376,6 +386,9 @@ impl Cache {
     ) {
         self.recent.raise(Key::Listing(dir), seq);
         self.drop_listing(dir);
+        if self.dirs.get_mut(&dir).is_some_and(|known| std::mem::take(&mut known.in_kernel)) {
+            stale.listings.push(dir);
+        }
         for name in names {
             self.recent.raise(Key::Name(dir, name.clone()), seq);
             let Some(known) = self.dirs.get_mut(&dir) else { continue };
@@ -395,6 +408,7 @@ impl Cache {
     fn pop_dir(&mut self, dir: Ino, now: BootTime, stale: &mut Stale) {
         let Some(known) = self.dirs.pop(&dir) else { return };
         self.weight -= known.weight();
+        stale.listings.extend(known.in_kernel.then_some(dir));
         known.names.iter().for_each(|(name, entry)| stale.entry(dir, name, entry, now));
     }
 
@@ -424,6 +438,7 @@ impl Cache {
         let nodes = self.nodes.iter().filter(|(_, node)| node.kernel_until > now);
         stale.attrs.extend(nodes.map(|(ino, _)| *ino));
         for (dir, known) in &self.dirs {
+            stale.listings.extend(known.in_kernel.then_some(*dir));
             known.names.iter().for_each(|(name, entry)| stale.entry(*dir, name, entry, now));
         }
         stale

@@ -4,6 +4,7 @@ use dfs_core::Ino;
 use dfs_core::attr::Kind;
 use dfs_core::name::Name;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Smallest cookie of a real entry; `.` and `..` have 1 and 2.
 pub const FIRST_COOKIE: u64 = 256;
@@ -32,6 +33,8 @@ pub struct Listing {
     pub dir_ver: u64,
     /// Names in order of their cookies.
     pub items: Arc<Vec<Item>>,
+    /// No other listing has this number, be it of the same version.
+    pub id: u64,
 }
 
 /// How a change made here shows in a listing.
@@ -48,13 +51,18 @@ pub enum Edit {
 }
 
 impl Listing {
+    /// A listing of its own.
+    pub fn new(dir_ver: u64, items: Arc<Vec<Item>>) -> Listing {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Listing { dir_ver, items, id: LAST.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
     /// The listing after `edit`, which moved the directory to `dir_ver`. None if another change came
     /// between, or the edit cannot be shown.
     pub(super) fn after(mut self, edit: &Edit, dir_ver: u64) -> Option<Listing> {
         if dir_ver != self.dir_ver + 1 {
             return None;
         }
-        self.dir_ver = dir_ver;
         let items = Arc::make_mut(&mut self.items);
         match edit {
             Edit::Added(name, ino, kind) => add(items, name, *ino, *kind)?,
@@ -65,7 +73,7 @@ impl Listing {
             }
             Edit::Unknown => return None,
         }
-        Some(self)
+        Some(Listing::new(dir_ver, self.items))
     }
 }
 
@@ -88,7 +96,7 @@ mod tests {
 
     #[test]
     fn listing_shows_own_changes_only_without_a_gap() {
-        let empty = Listing { dir_ver: 3, items: Arc::default() };
+        let empty = Listing::new(3, Arc::default());
         let edit = Edit::Added(name("a"), Ino(7), Kind::File);
         assert!(empty.clone().after(&edit, 5).is_none());
         let one = empty.after(&edit, 4).unwrap();

@@ -79,6 +79,15 @@ pub struct Stale {
     pub attrs: Vec<Ino>,
     /// Names it may have.
     pub entries: Vec<StaleEntry>,
+    /// Directories of which it may have a listing.
+    pub listings: Vec<Ino>,
+}
+
+impl Stale {
+    /// Whether it believes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.attrs.is_empty() && self.entries.is_empty() && self.listings.is_empty()
+    }
 }
 
 /// Promises given up for lack of room.
@@ -200,6 +209,12 @@ impl Metadata {
     /// A complete listing.
     pub fn listing(&self, dir: Ino) -> Option<Listing> {
         self.cache().listing(dir)
+    }
+
+    /// Whether the kernel may keep this listing: it is the present one, and the kernel will be told
+    /// when it changes elsewhere.
+    pub fn lend_listing(&self, dir: Ino, id: u64) -> bool {
+        self.cache().lend_listing(dir, id)
     }
 
     /// All extended attributes.

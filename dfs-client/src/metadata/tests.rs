@@ -153,7 +153,7 @@ impl Model {
                     Item { name: name(*n), ino: *ino, kind: Kind::File, cookie }
                 };
                 let items = Arc::new(self.names.iter().map(item).collect());
-                Reply::Listing(asked, mark, Listing { dir_ver: self.dir_ver, items })
+                Reply::Listing(asked, mark, Listing::new(self.dir_ver, items))
             }
         };
         self.replies.push(reply);
@@ -468,7 +468,7 @@ fn room_is_made_from_the_least_used() {
 fn names_of_a_long_listing_stay_known_while_names_are_added_here() {
     let metadata = Metadata::new(Arc::new(ManualClock::new(Duration::ZERO)));
     let dir = Ino(5);
-    let empty = Listing { dir_ver: 0, items: Arc::default() };
+    let empty = Listing::new(0, Arc::default());
     metadata.store_listing(metadata.asked(), Seq(1), dir, empty);
     for n in 0..10_000 {
         let mut attr = plain_attr(dir, Kind::Directory);

@@ -29,7 +29,7 @@ impl Client {
         self.metadata.own_attr(asked, mark, attr.clone());
         if mark.promised_dir && attr.kind == Kind::Directory && attr.dir_ver == 0 {
             // Nobody has made a name in it yet.
-            let empty = Listing { dir_ver: 0, items: Arc::default() };
+            let empty = Listing::new(0, Arc::default());
             self.metadata.store_listing(asked, Seq(mark.as_of), attr.ino, empty);
         }
         let edit = Some(Edit::Added(name.clone(), attr.ino, attr.kind));

@@ -9,6 +9,8 @@ use super::{Listed, Vfs};
 use crate::metadata::Item;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::Kind;
+use dfs_core::dir_mode::{DirMode, DirOpen};
+use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +20,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const SELF: u64 = 1;
 const PARENT: u64 = 2;
 
+/// Directories of which it is known what the kernel keeps, but for those that are open.
+const MODES_MAX: usize = 16_384;
+
 /// An open directory.
 struct Handle {
     dir: Ino,
     who: Credentials,
+    /// Whether the kernel keeps what is read.
+    kept: bool,
     /// Requests on one handle run one after the other.
     walk: tokio::sync::Mutex<Walk>,
 }
@@ -31,17 +38,34 @@ struct Handle {
 pub(super) struct Handles {
     open: Mutex<HashMap<u64, Arc<Handle>>>,
     last: AtomicU64,
+    /// What the kernel keeps by itself.
+    modes: Mutex<HashMap<Ino, DirMode>>,
 }
 
 impl Handles {
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Handle>>> {
         self.open.lock().expect("a panic under this lock is a bug already reported")
     }
+
+    fn mode<T>(&self, dir: Ino, act: impl FnOnce(&mut DirMode) -> T) -> T {
+        let mut modes =
+            self.modes.lock().expect("a panic under this lock is a bug already reported");
+        if modes.len() >= MODES_MAX && !modes.contains_key(&dir) {
+            modes.retain(|_, mode| mode.is_open());
+        }
+        let mode = modes.entry(dir).or_default();
+        let result = act(mode);
+        if mode.is_idle() {
+            modes.remove(&dir);
+        }
+        result
+    }
 }
 
 impl Vfs {
-    /// Opens a directory. Errors: `NotDirectory`, `AccessDenied`.
-    pub async fn opendir(&self, who: &Credentials, ino: Ino) -> Result<u64> {
+    /// Opens a directory, and says what the kernel may keep of what is read. Errors: `NotDirectory`,
+    /// `AccessDenied`.
+    pub async fn opendir(&self, who: &Credentials, ino: Ino) -> Result<(u64, DirOpen)> {
         self.client.session.gate().await?;
         // Else the server checks when it is asked for the first page.
         if let Some(attr) = self.client.metadata.attr(ino) {
@@ -60,9 +84,14 @@ impl Vfs {
             }
         }
         let fh = self.dirs.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let handle = Handle { dir: ino, who: who.clone(), walk: Default::default() };
+        let listing = self.client.metadata.listing(ino).filter(|_| !self.client.ttl().is_zero());
+        let open = self.dirs.mode(ino, |mode| mode.open(listing.as_ref().map(|l| l.id)));
+        let kept = open != DirOpen::Plain;
+        // What the kernel keeps is all of one listing.
+        let walk = listing.filter(|_| kept).map(Walk::of).unwrap_or_default();
+        let handle = Handle { dir: ino, who: who.clone(), kept, walk: walk.into() };
         self.dirs.open().insert(fh, Arc::new(handle));
-        Ok(fh)
+        Ok((fh, open))
     }
 
     /// Up to `max` entries behind the one with cookie `after` (0: from the start, as of now). An
@@ -79,7 +108,9 @@ impl Vfs {
         let handle = handle.ok_or_else(|| FsError::from(Code::BadHandle))?;
         self.client.session.gate().await?;
         let mut walk = handle.walk.lock().await;
-        walk.seek(after);
+        if walk.seek(&self.client, handle.dir, after) && handle.kept {
+            self.dirs.mode(handle.dir, DirMode::restarted);
+        }
         let mut out = Vec::new();
         for (cookie, name) in [(SELF, &b"."[..]), (PARENT, b"..")] {
             if after < cookie && out.len() < max {
@@ -102,7 +133,18 @@ impl Vfs {
             }
             out.extend(items.iter().map(|item| self.listed(handle.dir, item, want_attrs)));
         }
+        if out.is_empty() && handle.kept {
+            self.ended(handle.dir, walk.listing());
+        }
         Ok(out)
+    }
+
+    /// The kernel has read a directory to its end: a complete listing, or none.
+    fn ended(&self, dir: Ino, listing: Option<u64>) {
+        let listing = listing.filter(|id| self.client.metadata.lend_listing(dir, *id));
+        if !self.dirs.mode(dir, |mode| mode.ended(listing)) {
+            self.client.kernel.forget_pages(dir, Range::ALL, Box::new(|| {}));
+        }
     }
 
     fn listed(&self, dir: Ino, item: &Item, want_attrs: bool) -> Listed {
@@ -119,6 +161,9 @@ impl Vfs {
 
     /// Closes a directory.
     pub fn releasedir(&self, fh: u64) {
-        self.dirs.open().remove(&fh);
+        let closed = self.dirs.open().remove(&fh);
+        if let Some(handle) = closed.filter(|handle| handle.kept) {
+            self.dirs.mode(handle.dir, DirMode::close);
+        }
     }
 }

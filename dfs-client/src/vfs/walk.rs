@@ -18,6 +18,10 @@ pub(super) struct Walk {
     /// Pages still to come; none before the first question, and after the last page.
     pages: Option<Pages>,
     begun: bool,
+    /// Nothing was given out yet.
+    unread: bool,
+    /// The complete listing that is shown, once it is one that was kept.
+    listing: Option<u64>,
     fresh: Option<Fresh>,
 }
 
@@ -29,12 +33,30 @@ struct Fresh {
 }
 
 impl Walk {
+    /// A pass over a complete listing.
+    pub(super) fn of(listing: Listing) -> Walk {
+        let Listing { items, id, .. } = listing;
+        Walk { items, begun: true, unread: true, listing: Some(id), ..Walk::default() }
+    }
+
     /// The next items are those behind `cookie`. Begins anew if that is the start, or if they are not
-    /// at hand any more (seekdir(3)): then the next question sees the directory of that moment.
-    pub(super) fn seek(&mut self, cookie: u64) {
-        if cookie == 0 || cookie < self.from {
+    /// at hand any more (seekdir(3)): then the next question sees the directory of that moment. Tells
+    /// whether it showed, or was to show, something else before.
+    pub(super) fn seek(&mut self, client: &Client, dir: Ino, cookie: u64) -> bool {
+        // The kernel may have shown it for us and want the next one.
+        let is_present = || client.metadata.listing(dir).map(|l| l.id) == self.listing;
+        let unread = std::mem::take(&mut self.unread) && is_present();
+        let back = cookie == 0 && !unread || cookie < self.from;
+        let anew = back && self.begun;
+        if back {
             *self = Walk { from: cookie, ..Walk::default() };
         }
+        anew
+    }
+
+    /// The complete listing that was shown, once all is given out.
+    pub(super) fn listing(&self) -> Option<u64> {
+        self.listing
     }
 
     /// Up to `max` of the items at hand that are behind `cookie`.
@@ -57,7 +79,7 @@ impl Walk {
             let whole = self.from == 0;
             if let Some(listing) = client.metadata.listing(dir).filter(|_| whole) {
                 client.metrics.hits.inc();
-                (self.begun, self.items) = (true, listing.items);
+                (self.begun, self.listing, self.items) = (true, Some(listing.id), listing.items);
                 return Ok(!self.items.is_empty());
             }
             client.metrics.misses.inc();
@@ -162,7 +184,8 @@ impl Walk {
     /// The last page arrived: the listing is complete.
     fn keep(&mut self, client: &Client, dir: Ino) {
         if let Some(Fresh { asked, version: Some((Some(dir_ver), as_of)) }) = self.fresh.take() {
-            let listing = Listing { dir_ver, items: Arc::clone(&self.items) };
+            let listing = Listing::new(dir_ver, Arc::clone(&self.items));
+            self.listing = Some(listing.id);
             client.metadata.store_listing(asked, Seq(as_of), dir, listing);
         }
     }

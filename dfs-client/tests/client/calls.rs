@@ -163,7 +163,7 @@ fn own_changes_are_known_without_asking() {
     run(async {
         let fake = Fake::new();
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
-        let d = vfs.opendir(&root(), DIR).await.unwrap();
+        let (d, _) = vfs.opendir(&root(), DIR).await.unwrap();
         assert_eq!(vfs.readdir(d, 0, 100, true).await.unwrap().len(), 2);
         assert_eq!(vfs.readdir(d, 2, 100, true).await.unwrap(), []);
         vfs.mkdir(&root(), DIR, b"a", 0o755.into()).await.unwrap();
@@ -202,7 +202,7 @@ fn listing_survives_a_broken_connection_and_is_then_cached() {
         };
         let all = [".", "..", "f0", "f1", "f2", "f3", "f4", "f5", "f6"];
         fake.fate("read_dir", Fate::LoseAnswer);
-        let fh = vfs.opendir(&root(), DIR).await.unwrap();
+        let (fh, _) = vfs.opendir(&root(), DIR).await.unwrap();
         assert_eq!(list(fh, 3).await, all);
         assert_eq!(vfs.client().rpc.counts()["read_dir"], 2);
         // Both parts showed one version of the directory, and both were promised.
@@ -225,7 +225,7 @@ fn regression_seek_back_in_a_listing_too_long_to_keep_leaves_nothing_out() {
         let count = LISTING_MAX as u64 + 1_000;
         fake.with(|s| s.names = (0..count).map(|i| (format!("f{i:06}").into(), 10 + i)).collect());
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
-        let fh = vfs.opendir(&root(), DIR).await.unwrap();
+        let (fh, _) = vfs.opendir(&root(), DIR).await.unwrap();
         let rest = async |mut after: u64| {
             let mut names = 0;
             loop {
@@ -263,7 +263,7 @@ fn listing_of_two_versions_is_not_kept() {
         let (vfs, _kernel, _dir) = tree(&fake, Patience::Hard).await;
         fake.fate("read_dir", Fate::Move);
         for questions in [1, 2, 2] {
-            let fh = vfs.opendir(&root(), DIR).await.unwrap();
+            let (fh, _) = vfs.opendir(&root(), DIR).await.unwrap();
             let mut after = 0;
             while let Some(last) = vfs.readdir(fh, after, 100, false).await.unwrap().last() {
                 after = last.cookie;

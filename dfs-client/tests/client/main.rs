@@ -2,5 +2,6 @@
 
 mod calls;
 mod fake;
+mod listings;
 mod newer;
 mod session;

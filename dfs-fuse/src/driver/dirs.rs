@@ -4,6 +4,7 @@ use super::call::Call;
 use crate::attr::{NO_REUSE, Numbers, file_type};
 use dfs_client::vfs::{Entry, Found, Listed, Vfs};
 use dfs_core::access::Credentials;
+use dfs_core::dir_mode::DirOpen;
 use dfs_core::{Code, Ino, Result};
 use fuser::{FileHandle, FopenFlags, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyOpen};
 use std::ffi::OsStr;
@@ -16,11 +17,19 @@ const PAGE: usize = 256;
 /// The same with attributes, which take 152 bytes more each.
 const PAGE_PLUS: usize = 128;
 
-/// The kernel does not cache listings: it would not know when ours is no longer promised.
+/// What the kernel keeps of a listing is decided anew whenever the directory is opened
+/// (`dfs_core::dir_mode`).
 pub fn opendir(call: Call<'_>, reply: ReplyOpen) {
     let (vfs, who, ino) = (call.vfs(), call.who(), call.ino);
     let work = async move { vfs.opendir(&who, ino).await };
-    call.serve(reply, work, |reply, fh| reply.opened(FileHandle(fh), FopenFlags::empty()));
+    call.serve(reply, work, |reply, (fh, open)| {
+        let flags = match open {
+            DirOpen::Plain => FopenFlags::empty(),
+            DirOpen::Fill => FopenFlags::FOPEN_CACHE_DIR,
+            DirOpen::Keep => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
+        };
+        reply.opened(FileHandle(fh), flags);
+    });
 }
 
 pub fn readdir(call: Call<'_>, fh: u64, after: u64, reply: ReplyDirectory) {

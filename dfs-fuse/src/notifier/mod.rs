@@ -93,11 +93,17 @@ impl KernelCache for Notifier {
     }
 
     /// `done` also waits for every attribute and epoch that was asked for before this call.
-    fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+    fn forget_entries(
+        &self,
+        entries: Vec<StaleEntry>,
+        listings: Vec<Ino>,
+        done: Box<dyn FnOnce() + Send>,
+    ) {
         if self.shared.sink.get().is_none() {
             return done();
         }
-        let finished = self.shared.lock().add_batch(entries, done, Instant::now() + BLOCKED);
+        let stale = (entries, listings);
+        let finished = self.shared.lock().add_batch(stale, done, Instant::now() + BLOCKED);
         self.shared.slow.notify_one();
         self.shared.quick.notify_one();
         call(finished);

@@ -34,7 +34,7 @@ struct Batch {
     number: u64,
     /// Still to send.
     entries: VecDeque<StaleEntry>,
-    /// Directories of the entries, sent after them.
+    /// Directories of the entries, and others, sent after them.
     dirs: BTreeSet<Ino>,
     /// One of them is being sent.
     busy: bool,
@@ -86,10 +86,10 @@ impl Queue {
         room
     }
 
-    /// Adds a batch of entries. Returns what is done already.
+    /// Adds a batch of entries and listings. Returns what is done already.
     pub fn add_batch(
         &mut self,
-        entries: Vec<StaleEntry>,
+        (entries, listings): (Vec<StaleEntry>, Vec<Ino>),
         done: Done,
         deadline: Instant,
     ) -> Vec<Done> {
@@ -98,7 +98,7 @@ impl Queue {
         }
         let mut batch = Batch {
             number: self.next_batch,
-            dirs: entries.iter().map(|entry| entry.dir).collect(),
+            dirs: entries.iter().map(|entry| entry.dir).chain(listings).collect(),
             entries: entries.into(),
             busy: false,
             needs_epoch: self.epoch_wanted || self.epoch_busy,

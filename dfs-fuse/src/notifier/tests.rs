@@ -88,6 +88,7 @@ fn forget(notifier: &Notifier, entries: Vec<StaleEntry>) -> mpsc::Receiver<Insta
     let (tell, told) = mpsc::channel();
     notifier.forget_entries(
         entries,
+        Vec::new(),
         Box::new(move || {
             let _ = tell.send(Instant::now());
         }),
@@ -209,18 +210,31 @@ mod queue_rules {
         let mut queue = Queue::default();
         let many = |n: usize| vec![stale(1, "a"); n];
         let bound = dfs_core::limits::PUSH_QUEUE;
-        assert_eq!(count(queue.add_batch(many(bound), Box::new(|| ()), now + DEADLINE)), 0);
+        assert_eq!(
+            count(queue.add_batch((many(bound), Vec::new()), Box::new(|| ()), now + DEADLINE)),
+            0
+        );
         assert!(!queue.take_epoch(now));
-        assert_eq!(count(queue.add_batch(many(1), Box::new(|| ()), now + DEADLINE)), 0);
+        assert_eq!(
+            count(queue.add_batch((many(1), Vec::new()), Box::new(|| ()), now + DEADLINE)),
+            0
+        );
         assert!(queue.take_epoch(now), "no room");
         // What is added while the epoch is being raised waits for the next one.
-        assert_eq!(count(queue.add_batch(Vec::new(), Box::new(|| ()), now + DEADLINE)), 0);
-        assert_eq!(count(queue.add_batch(many(1), Box::new(|| ()), now + DEADLINE)), 0);
+        assert_eq!(count(queue.add_batch(Default::default(), Box::new(|| ()), now + DEADLINE)), 0);
+        assert_eq!(
+            count(queue.add_batch((many(1), Vec::new()), Box::new(|| ()), now + DEADLINE)),
+            0
+        );
         assert_eq!(count(queue.epoch_raised()), 2, "those before");
         assert!(queue.take_epoch(now));
         assert_eq!(count(queue.epoch_raised()), 2, "those after");
         assert!(!queue.take_epoch(now));
-        assert_eq!(count(queue.add_batch(Vec::new(), Box::new(|| ()), now)), 1, "nothing to do");
+        assert_eq!(
+            count(queue.add_batch(Default::default(), Box::new(|| ()), now)),
+            1,
+            "nothing to do"
+        );
 
         for ino in 0..bound as u64 {
             assert!(queue.add_attr(Ino(ino)));

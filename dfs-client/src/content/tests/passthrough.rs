@@ -54,7 +54,7 @@ struct Pages(Mutex<Vec<Range>>);
 
 impl KernelCache for Pages {
     fn forget_attr(&self, _: Ino) {}
-    fn forget_entries(&self, _: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+    fn forget_entries(&self, _: Vec<StaleEntry>, _: Vec<Ino>, done: Box<dyn FnOnce() + Send>) {
         done();
     }
     fn forget_pages(&self, _: Ino, range: Range, done: Box<dyn FnOnce() + Send>) {

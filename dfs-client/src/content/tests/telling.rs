@@ -25,7 +25,12 @@ impl SlowKernel {
 
 impl KernelCache for SlowKernel {
     fn forget_attr(&self, _: Ino) {}
-    fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+    fn forget_entries(
+        &self,
+        entries: Vec<StaleEntry>,
+        _: Vec<Ino>,
+        done: Box<dyn FnOnce() + Send>,
+    ) {
         // Only what concerns content is slow here; acknowledgements go on.
         match entries.is_empty() {
             true => self.0.lock().unwrap().push(done),

@@ -253,6 +253,8 @@ pub fn config(server: Address, cache_dir: PathBuf, patience: Patience) -> Config
 pub struct Recorder {
     pub attrs: Mutex<Vec<Ino>>,
     pub entries: Mutex<Vec<StaleEntry>>,
+    pub listings: Mutex<Vec<Ino>>,
+    pub pages: Mutex<Vec<Ino>>,
     pub epochs: watch::Sender<usize>,
 }
 
@@ -270,11 +272,18 @@ impl KernelCache for Recorder {
     fn forget_attr(&self, ino: Ino) {
         self.attrs.lock().unwrap().push(ino);
     }
-    fn forget_entries(&self, entries: Vec<StaleEntry>, done: Box<dyn FnOnce() + Send>) {
+    fn forget_entries(
+        &self,
+        entries: Vec<StaleEntry>,
+        listings: Vec<Ino>,
+        done: Box<dyn FnOnce() + Send>,
+    ) {
         self.entries.lock().unwrap().extend(entries);
+        self.listings.lock().unwrap().extend(listings);
         done();
     }
-    fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
+    fn forget_pages(&self, ino: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
+        self.pages.lock().unwrap().push(ino);
         done();
     }
     fn bump_epoch(&self) {

@@ -156,7 +156,7 @@ pub async fn lookups(vfs: &Vfs, names: &[(Ino, String)], present: bool) -> Resul
 
 /// Lists a directory; gives the names.
 pub async fn list(vfs: &Vfs, dir: Ino, attributes: bool) -> Result<Vec<String>, Failure> {
-    let handle = vfs.opendir(&Credentials::root(), dir).await?;
+    let (handle, _) = vfs.opendir(&Credentials::root(), dir).await?;
     let (mut names, mut after) = (Vec::new(), 0);
     loop {
         let page = vfs.readdir(handle, after, PAGE, attributes).await?;
