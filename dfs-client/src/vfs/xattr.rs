@@ -4,6 +4,7 @@ use super::{Vfs, XattrMode};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
 use dfs_core::access::{Credentials, Privilege};
+use dfs_core::attr::Attr;
 use dfs_core::xattr::{CAPABILITY, Namespace, namespace};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
@@ -33,6 +34,15 @@ impl Vfs {
                 Err(FsError::new(Code::NoData, text))
             }
         }
+    }
+
+    /// Whether it is known without asking that a file has no attribute of this name. Linux wants to
+    /// know of one before the first write to each file.
+    pub fn lacks_xattr_now(&self, ino: Ino, name: &[u8]) -> bool {
+        let none = |attr: Attr| !attr.has_xattrs;
+        name == CAPABILITY
+            && self.client.session.lease_left().is_some()
+            && self.client.metadata.attr(ino).is_some_and(none)
     }
 
     /// Names of all attributes the caller may know of, in order: `trusted.` is hidden from the

@@ -8,6 +8,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
+    if call.driver.vfs.lacks_xattr_now(call.ino, name.as_bytes()) {
+        return reply.error(Errno::NO_XATTR);
+    }
     let (vfs, ino, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.getxattr(ino, &name).await };
     call.serve(reply, work, move |reply, value| sized(reply, size, &value));
