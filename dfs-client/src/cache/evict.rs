@@ -113,7 +113,7 @@ impl Cache {
             return Parts { clean, read_at: if is_used { read_at } else { 0 } };
         }
         let entry = files.entries.peek(&ino).filter(|entry| !entry.lent);
-        let map = entry.and_then(|entry| self.known(ino, entry.ver, entry.size));
+        let map = entry.and_then(|entry| self.shared.known(ino, entry.ver, entry.size));
         Parts { clean: map.map_or_else(Vec::new, |(map, _)| map.clean()), read_at: 0 }
     }
 

@@ -33,7 +33,7 @@ pub(crate) use working::PutAside;
 
 use dfs_core::{Code, Ino, Result};
 use folder::{Folder, ino_of};
-use index::{Index, Known};
+use index::Index;
 use journal::Found;
 use lru::LruCache;
 use map::FileMap;
@@ -50,7 +50,6 @@ const OPEN_ROOM: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Cache {
     shared: Arc<Shared>,
-    index: Index,
     limit: u64,
     /// Room that was there when somebody looked and was not asked for since.
     seen: AtomicU64,
@@ -149,8 +148,7 @@ impl Cache {
             clock,
         };
         let cache = Cache {
-            shared: Arc::new(Shared::new(folder, used)),
-            index,
+            shared: Arc::new(Shared::new(folder, index, used)),
             limit: limit_bytes,
             seen: AtomicU64::new(0),
             files: Mutex::new(files),
@@ -287,11 +285,14 @@ impl Cache {
             return Ok(Arc::clone(file));
         }
         let exists = || self.shared.folder.data(ino).exists();
-        let start = match self.known(ino, entry.ver, entry.size) {
-            Some((map, Some(bytes))) => Start::Kept(map, bytes),
-            Some((map, None)) if exists() => Start::Known(map),
-            _ if exists() => Start::Void(entry.ver, entry.size),
-            _ => Start::New(entry.ver, entry.size),
+        let start = if entry.kept {
+            Start::Kept(entry.ver, entry.size)
+        } else {
+            match self.shared.known(ino, entry.ver, entry.size) {
+                Some((map, None)) if exists() => Start::Known(map),
+                _ if exists() => Start::Void(entry.ver, entry.size),
+                _ => Start::New(entry.ver, entry.size),
+            }
         };
         let file = Arc::new(WorkingFile::open(&self.shared, ino, entry.disk, start)?);
         if entry.lent {
@@ -299,20 +300,6 @@ impl Cache {
         }
         files.warm.insert(ino, Arc::clone(&file));
         Ok(file)
-    }
-
-    /// What the index knows about this version, and its bytes if they are in no file; a failure costs
-    /// a fetch, no more.
-    fn known(&self, ino: Ino, ver: u64, size: u64) -> Option<(FileMap, Option<Vec<u8>>)> {
-        match self.index.load(ino, ver, size) {
-            Ok(known) => known.map(|Known { holes, sums, content }| {
-                (FileMap::with_content(ver, size, holes, sums), content)
-            }),
-            Err(e) => {
-                tracing::warn!(%ino, error = %e, "content is fetched again");
-                None
-            }
-        }
     }
 
     /// Takes a file out of the cache and off the disk.
@@ -363,9 +350,9 @@ impl Cache {
         }
         let counted = files.entries.peek(&ino).map_or(0, |entry| entry.disk);
         let (map, kept) =
-            self.known(ino, ver, size).unwrap_or_else(|| (FileMap::new(ver, size), None));
+            self.shared.known(ino, ver, size).unwrap_or_else(|| (FileMap::new(ver, size), None));
         let kept = kept.filter(|_| found.has_its_bytes());
-        let start = Start::Unsaved(map, found, kept);
+        let start = Start::Unsaved(map, Box::new(found), kept);
         let file = Arc::new(WorkingFile::open(&self.shared, ino, counted, start)?);
         files.add(
             ino,

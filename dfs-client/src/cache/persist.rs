@@ -32,7 +32,7 @@ impl Cache {
         let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = self.lock().take_changes();
         let nothing = batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty();
-        let saved = if nothing { Ok(()) } else { self.index.save(&batch) };
+        let saved = if nothing { Ok(()) } else { self.shared.index.save(&batch) };
         let mut files = self.lock();
         match saved {
             Ok(()) => files.cool(),

@@ -239,6 +239,38 @@ fn cache_closes_idle_files_but_keeps_their_content() {
 }
 
 #[test]
+fn cache_reads_small_contents_from_the_index_when_somebody_wants_them() {
+    let (dir, cache) = new_cache(100 * MIB);
+    (1..=2).for_each(|ino| fetch(&cache, ino, 100));
+    cache.persist().unwrap();
+    drop(cache);
+    let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+    let open = |ino| {
+        cache.set_open(Ino(ino), true);
+        cache.open_file(Ino(ino), 1, 100).unwrap()
+    };
+    let (one, two) = (open(1), open(2));
+    assert_eq!((one.version(), one.size(), one.has_work()), (1, 100, false));
+    for _ in 0..2 {
+        cache.persist().unwrap();
+        assert!(one.is_in_index() && two.is_in_index());
+    }
+    assert!(is_local(&cache, 1, 100) && !one.is_in_index());
+    // Without what the index had it is fetched again.
+    let gone = index::Batch { gone: vec![Ino(2)], ..Default::default() };
+    cache.shared.index.save(&gone).unwrap();
+    assert!(!is_local(&cache, 2, 100) && !two.is_in_index());
+    assert_eq!(cache.stats().used_bytes, 4096);
+    drop((one, two));
+    fetch(&cache, 2, 100);
+    cache.persist().unwrap();
+    (1..=2).for_each(|ino| cache.set_open(Ino(ino), false));
+    drop(cache);
+    let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+    assert!((1..=2).all(|ino| is_local(&cache, ino, 100)));
+}
+
+#[test]
 fn cache_keeps_small_contents_in_the_index() {
     let (dir, cache) = new_cache(100 * MIB);
     let on_disk = || {
@@ -441,7 +473,7 @@ fn cache_with_100_000_files_opens_in_well_under_a_second() {
     };
     let batch = Batch { rows: (1..=FILES).map(row).collect(), ..Batch::default() };
     let start = Instant::now();
-    cache.index.save(&batch).unwrap();
+    cache.shared.index.save(&batch).unwrap();
     println!("{FILES} rows written in {:?}", start.elapsed());
     drop(cache);
     let start = Instant::now();

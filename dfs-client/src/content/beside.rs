@@ -123,7 +123,7 @@ impl Content {
         if whole.end > CHECKSUM_BLOCK {
             return;
         }
-        let missing = !view.working.missing(whole).is_empty();
+        let missing = !view.working.is_in_index() && !view.working.missing(whole).is_empty();
         if missing {
             let (content, file) = (self.arc(), Arc::clone(file));
             self.client.runtime.spawn(async move {

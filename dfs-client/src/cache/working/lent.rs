@@ -70,7 +70,7 @@ impl WorkingFile {
 
     /// Whether the file is lent.
     pub fn is_lent(&self) -> bool {
-        self.lock().lent.out
+        self.look().lent.out
     }
 
     /// It was lent before it was closed in between.

@@ -14,17 +14,17 @@ mod content;
 mod kept;
 mod left;
 mod lent;
+mod shared;
 pub(super) mod store;
 mod stores;
 #[cfg(test)]
 mod tests;
 
 use super::disk::{self, io_error};
-use super::folder::{DATA_FOLDERS, Folder, make_dir};
+use super::folder::{DATA_FOLDERS, make_dir};
 use super::index::{Listed, Row};
 use super::journal::{Found, Header, Journal, Owner, Record, Unsaved};
 use super::map::FileMap;
-use super::spare::Spares;
 use dfs_core::range::RangeSet;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
@@ -32,7 +32,7 @@ use lent::Lent;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{SMALL_MAX, Store};
@@ -40,37 +40,7 @@ use store::{SMALL_MAX, Store};
 pub(crate) use commit::PutAside;
 pub use commit::{Sent, Snapshot};
 pub use content::ReadOutcome;
-
-/// What all working files of a cache share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Where the files are.
-    pub folder: Folder,
-    /// Bytes that all files take on disk.
-    pub used: AtomicU64,
-    /// Those of them that are in memory only, yet.
-    held: AtomicU64,
-    /// Files that are open on disk.
-    pub open: AtomicUsize,
-    /// Files that never had a lasting name.
-    nameless: AtomicUsize,
-    /// Journals for the next unsaved work.
-    spares: Spares,
-}
-
-impl Shared {
-    /// For the files of a folder, which take so many bytes now.
-    pub fn new(folder: Folder, used: u64) -> Shared {
-        Shared {
-            folder,
-            used: AtomicU64::new(used),
-            held: AtomicU64::default(),
-            open: AtomicUsize::default(),
-            nameless: AtomicUsize::default(),
-            spares: Spares::default(),
-        }
-    }
-}
+pub use shared::Shared;
 
 /// The local content of one inode.
 #[derive(Debug)]
@@ -91,6 +61,9 @@ struct State {
     path: PathBuf,
     file: Store,
     map: FileMap,
+    /// Version and size are known; what else there is of it is in the index, where nobody looked yet:
+    /// who only opens a file may find what he reads in the kernel's memory.
+    in_index: bool,
     journal: Option<Journal>,
     owner: Owner,
     /// When the present work began.
@@ -129,11 +102,11 @@ pub(super) enum Start {
     Void(u64, u64),
     /// With clean content as the index has it.
     Known(FileMap),
-    /// With clean content that is in the index itself, and in no file.
-    Kept(FileMap, Vec<u8>),
+    /// With clean content of this version and size that is in the index itself, and in no file.
+    Kept(u64, u64),
     /// With clean content as the index has it, and unsaved work on it; and with the bytes of that
     /// content, if they are in no file.
-    Unsaved(FileMap, Found, Option<Vec<u8>>),
+    Unsaved(FileMap, Box<Found>, Option<Vec<u8>>),
 }
 
 impl WorkingFile {
@@ -149,16 +122,19 @@ impl WorkingFile {
         let (mut verifier, mut boot) = (shared.folder.verifier(), shared.folder.boot());
         let (mut owner, mut since, mut journal) = (Owner::default(), Timestamp::default(), None);
         let new = matches!(start, Start::New(..) | Start::Void(..));
+        let in_index = matches!(start, Start::Kept(..));
         let (map, file) = match start {
             Start::New(ver, size) if size <= SMALL_MAX => {
                 (FileMap::new(ver, size), Store::Memory(Vec::new()))
             }
-            Start::Kept(map, bytes) => (map, Store::Memory(bytes)),
+            Start::Kept(ver, size) => (FileMap::new(ver, size), Store::Memory(Vec::new())),
             start => {
                 let file = open_or_make(shared, ino, &path, new)?;
                 let map = match start {
-                    Start::New(ver, size) | Start::Void(ver, size) => FileMap::new(ver, size),
-                    Start::Known(map) | Start::Kept(map, _) => map,
+                    Start::New(ver, size) | Start::Void(ver, size) | Start::Kept(ver, size) => {
+                        FileMap::new(ver, size)
+                    }
+                    Start::Known(map) => map,
                     Start::Unsaved(mut map, found, kept) => {
                         let kept = kept.as_deref().unwrap_or_default();
                         file.write_all_at(kept, 0).map_err(|e| io_error("fill", &path, &e))?;
@@ -193,14 +169,16 @@ impl WorkingFile {
             whole_row: new,
             gone: false,
             map,
+            in_index,
             journal,
         };
         let working = WorkingFile::with(state, shared, ino, counted);
-        working.drop_idle_journal(&mut working.lock())?;
-        match new {
+        working.drop_idle_journal(&mut working.look())?;
+        if new {
             // It was made or emptied, and takes no room.
-            true => working.count_disk(0),
-            false => working.account(&working.lock())?,
+            working.count_disk(0);
+        } else if !in_index {
+            working.account(&working.look())?;
         }
         Ok(working)
     }
@@ -223,12 +201,12 @@ impl WorkingFile {
 
     /// Committed version that the content builds on.
     pub fn version(&self) -> u64 {
-        self.lock().map.base_ver
+        self.look().map.base_ver
     }
 
     /// Size, unsaved work included.
     pub fn size(&self) -> u64 {
-        self.lock().map.size
+        self.look().map.size
     }
 
     /// Whether anything waits to be committed: bytes, or a size.
@@ -271,13 +249,43 @@ impl WorkingFile {
 
     /// The unsaved work, if there is any.
     pub fn unsaved(&self) -> Option<Unsaved> {
-        let state = self.lock();
+        let state = self.look();
         let boot = self.shared.folder.boot();
         state.map.has_work().then(|| Unsaved::of(self.header(&state), &state.map, boot))
     }
 
+    /// The state, with what the index knows.
     fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.look();
+        if std::mem::take(&mut state.in_index) {
+            self.load(&mut state);
+        }
+        state
+    }
+
+    /// The state as far as it is here: for version, size, and whatever is not so of clean content in
+    /// the index.
+    fn look(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the content from the index. Without it, it is fetched again.
+    fn load(&self, state: &mut State) {
+        let (ver, size) = (state.map.base_ver, state.map.base_size);
+        if let Some((map, Some(bytes))) = self.shared.known(self.ino, ver, size) {
+            (state.lent, state.file) = (Lent::unread(&map), Store::Memory(bytes));
+            state.map = map;
+        } else {
+            (state.row_changed, state.whole_row) = (true, true);
+        }
+        if let Err(error) = self.account(state) {
+            tracing::debug!(%error, "what a file of the cache takes is not known");
+        }
+    }
+
+    /// Whether there is clean content that nobody asked for since it went to the index.
+    pub fn is_in_index(&self) -> bool {
+        self.look().in_index
     }
 
     /// Takes over how much is unsaved now. Enough after a change that took no room on disk.
@@ -373,7 +381,7 @@ impl WorkingFile {
     /// What changed for the index since this was asked last: of a file in memory with its content, as
     /// soon as that is clean.
     pub(super) fn take_row(&self, used: u64) -> Option<Row> {
-        let mut state = self.lock();
+        let mut state = self.look();
         if !state.row_changed || state.gone || state.is_blank() {
             return None;
         }
@@ -401,7 +409,7 @@ impl WorkingFile {
     /// Whether the file can be closed: no work, and the index has all there is to know. A journal of
     /// work that was undone, say by truncating again, is removed.
     pub(super) fn settle(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.look();
         if state.lent.mapped {
             return false;
         }
@@ -412,7 +420,7 @@ impl WorkingFile {
     /// Takes the file and its journal off the disk. Whoever still has it may read and write, but
     /// nothing of that survives.
     pub(super) fn retire(&self) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.look();
         disk::remove(&state.path)?;
         if let Some(journal) = state.journal.take() {
             disk::remove(&journal.end().0)?;

@@ -172,7 +172,7 @@ impl WorkingFile {
 
     /// Whether the content is in no file.
     pub(in crate::cache) fn is_kept(&self) -> bool {
-        self.lock().file.on_disk().is_none()
+        self.look().file.on_disk().is_none()
     }
 
     /// The bytes are in `file` from now on.
@@ -202,7 +202,7 @@ impl WorkingFile {
 
     /// Whether there is nothing to know of it: no content is here, and nothing is on disk.
     pub(in crate::cache) fn is_blank(&self) -> bool {
-        self.lock().is_blank()
+        self.look().is_blank()
     }
 }
 
@@ -214,7 +214,7 @@ fn fill(file: &File, bytes: &[u8], size: u64) -> io::Result<()> {
 impl Drop for WorkingFile {
     fn drop(&mut self) {
         self.hold(0);
-        if self.lock().file.on_disk().is_some() {
+        if self.look().file.on_disk().is_some() {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -222,6 +222,7 @@ impl Drop for WorkingFile {
 
 impl State {
     pub(super) fn is_blank(&self) -> bool {
-        self.file.on_disk().is_none() && self.map.present.is_empty() && !self.map.has_work()
+        let nothing = self.map.present.is_empty() && !self.map.has_work();
+        nothing && self.file.on_disk().is_none() && !self.in_index
     }
 }

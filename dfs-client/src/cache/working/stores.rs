@@ -47,7 +47,7 @@ impl WorkingFile {
 
     /// Whether somebody may store into the file past the daemon.
     pub fn expects_stores(&self) -> bool {
-        self.lock().lent.mapped
+        self.look().lent.mapped
     }
 
     /// Clean bytes that are not what they were: what [`take_stores`](WorkingFile::take_stores) makes
