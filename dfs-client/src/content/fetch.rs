@@ -47,7 +47,7 @@ impl Content {
                 interrupt::wait(view.wait_for_fetch(&missing)).await?;
                 continue;
             };
-            let fetched = interrupt::wait(self.fetch(file, view, &claim)).await?;
+            let fetched = interrupt::wait(Box::pin(self.fetch(file, view, &claim))).await?;
             match fetched {
                 Ok(()) => {}
                 // The objects may have been replaced or collected: the newest extents know.

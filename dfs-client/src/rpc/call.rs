@@ -10,6 +10,7 @@ use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::Reply;
 use dfs_proto::{convert, status, v1};
 use std::any::Any;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -28,7 +29,18 @@ impl Rpc {
     /// patience, or when the session expired under a change that may or may not have happened;
     /// `Interrupted` while it waits for a lost server, a lease or a lock. An interrupted change may
     /// still happen: [`Client::change`](crate::client::Client::change) follows those to their end.
-    pub async fn call<Q: Call>(&self, who: &Credentials, mut request: Q) -> Result<Q::Reply> {
+    ///
+    /// The state of a call has memory of its own: of all that may have to ask the server, most never
+    /// does.
+    pub fn call<'a, Q: Call>(
+        &'a self,
+        who: &'a Credentials,
+        request: Q,
+    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
+        Box::pin(self.until_answered(who, request))
+    }
+
+    async fn until_answered<Q: Call>(&self, who: &Credentials, mut request: Q) -> Result<Q::Reply> {
         let mut attempts = Attempts::new(self);
         let mut op: Option<Op<'_>> = None;
         // Whether an attempt may have had an effect that we did not hear of.

@@ -79,7 +79,7 @@ impl Pages {
             };
             self.rpc.metrics.sent(Verb::ReadDir);
             let mut meta = self.rpc.channels.meta();
-            match interrupt::wait(timeout(PAGE, meta.read_dir(request))).await? {
+            match interrupt::wait(timeout(PAGE, Box::pin(meta.read_dir(request)))).await? {
                 Err(_) => return Ok(Err(late())),
                 Ok(Err(s)) => return Ok(Err(status::to_error(&s))),
                 Ok(Ok(stream)) => self.stream = Some(stream.into_inner()),

@@ -40,7 +40,7 @@ impl Rpc {
             self.metrics.sent(Verb::CreateObject);
             let mut store = self.channels.file_store_sending(messages);
             // The generated client makes a body of its own, which is replaced.
-            let sent = timeout(WRITE, store.create(tokio_stream::empty())).await;
+            let sent = timeout(WRITE, Box::pin(store.create(tokio_stream::empty()))).await;
             let failure = match sent {
                 Err(_) => FsError::new(Code::Unavailable, "no answer to an object in time"),
                 Ok(Err(s)) => status::to_error(&s),
@@ -103,7 +103,7 @@ impl Rpc {
                 have += piece.len() as u64;
                 sink(piece).map_err(|e| refused = Some(e)).is_ok()
             };
-            let read = interrupt::wait(self.read_pieces(request, take)).await?;
+            let read = interrupt::wait(Box::pin(self.read_pieces(request, take))).await?;
             match (read, refused.take()) {
                 (_, Some(refusal)) => return Err(refusal),
                 (Ok(()), None) => return Ok(()),

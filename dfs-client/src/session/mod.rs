@@ -249,7 +249,7 @@ impl Session {
             Patience::Hard => None,
             Patience::Soft(d) => Some(Instant::now() + d),
         };
-        interrupt::wait(self.gate_until(patience)).await?
+        interrupt::wait(Box::pin(self.gate_until(patience))).await?
     }
 
     /// As [`gate`](Self::gate), but until `deadline` and not to be interrupted.
