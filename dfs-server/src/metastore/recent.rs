@@ -138,6 +138,11 @@ impl Rows {
         self.whole.get(&dir).is_some_and(|hashes| !hashes.contains(&hash))
     }
 
+    /// Whether it is known that no name ever was in `dir`.
+    fn is_empty(&mut self, dir: Ino) -> bool {
+        self.whole.get(&dir).is_some_and(HashSet::is_empty)
+    }
+
     fn end(&mut self, committed: Option<&Batch>) {
         self.ended += 1;
         for (ino, row) in committed.into_iter().flat_map(|batch| &batch.inodes) {
@@ -168,6 +173,9 @@ impl<S: MetaStore> Read for Recent<S> {
     }
 
     fn dentries(&self, dir: Ino, first: u64, last: u64, limit: usize) -> Result<Vec<Dentry>> {
+        if self.rows().is_empty(dir) {
+            return Ok(Vec::new());
+        }
         let read = || self.store.dentries(dir, first, last, limit);
         let one_hash =
             first == first_of(first) && last.checked_sub(first) == Some(COOKIES_PER_HASH - 1);
@@ -307,6 +315,9 @@ mod tests {
         commit(1, &batch).unwrap();
         assert_eq!(look(new, 1), Ok(Vec::new()));
         assert!(look(old, 1).is_err(), "it may have names");
+        let list = |dir| recent.dentries(dir, 0, u64::MAX, 1);
+        assert_eq!(list(new), Ok(Vec::new()), "what rmdir asks");
+        assert!(list(old).is_err());
         let mut batch = Batch::default();
         let name = dfs_core::name::Name::new(b"a").unwrap();
         let dentry = Dentry { dir: new, cookie: hash(1), name, ino: old, kind: Kind::Directory };
@@ -314,6 +325,7 @@ mod tests {
         batch.inodes.insert(new, dir(new, 1));
         commit(2, &batch).unwrap();
         assert!(look(new, 1).is_err(), "it has a name of this hash");
+        assert!(list(new).is_err());
         assert_eq!(look(new, 2), Ok(Vec::new()));
         let mut batch = Batch::default();
         batch.inodes.insert(new, None);
