@@ -56,6 +56,12 @@ impl Passthrough {
         self.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Whether `bytes` more could be lent now.
+    fn has_room(&self, bytes: u64) -> bool {
+        let sum = self.lent.load(Ordering::Relaxed).checked_add(bytes);
+        self.on.load(Ordering::Relaxed) && sum.is_some_and(|sum| sum <= self.most)
+    }
+
     fn give_back(&self, bytes: u64) {
         self.lent.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -95,7 +101,7 @@ impl Content {
     pub(super) async fn outlast_closing(&self, file: &File) {
         let waits =
             |state: &State| state.mode.ends_soon() && state.view.working.size() >= PASSTHROUGH_MIN;
-        if !self.passthrough.on.load(Ordering::Relaxed) || !waits(&file.lock()) {
+        if !self.passthrough.has_room(file.view().working.size()) || !waits(&file.lock()) {
             return;
         }
         let gone = file.wait_until(|state| !waits(state));
@@ -108,15 +114,16 @@ impl Content {
     /// kernel forgets the pages far behind it. The next `open` would have to wait for that, and the
     /// pages of the working file hold the same bytes.
     pub(super) fn drop_behind(&self, handle: &Handle, off: u64, end: u64) {
-        if !self.passthrough.on.load(Ordering::Relaxed) || handle.kind() != OpenKind::Read {
+        if handle.kind() != OpenKind::Read {
             return;
         }
         let Some(range) = handle.leaves_behind(off, end) else { return };
-        let alone = {
-            let mode = &handle.file.lock().mode;
-            mode.mode() == Mode::Cached && mode.handles() == 1
+        let comes = {
+            let state = handle.file.lock();
+            let alone = state.mode.mode() == Mode::Cached && state.mode.handles() == 1;
+            alone && self.passthrough.has_room(state.view.working.size())
         };
-        if alone {
+        if comes {
             self.client.kernel.forget_pages(handle.file.ino, range, Box::new(|| {}));
         }
     }

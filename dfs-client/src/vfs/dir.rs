@@ -68,7 +68,9 @@ impl Vfs {
     pub async fn opendir(&self, who: &Credentials, ino: Ino) -> Result<(u64, DirOpen)> {
         self.client.session.gate().await?;
         // Else the server checks when it is asked for the first page.
-        if let Some(attr) = self.client.metadata.attr(ino) {
+        let attr = self.client.metadata.attr(ino);
+        let checked = attr.is_some() && !self.client.ttl().is_zero();
+        if let Some(attr) = attr {
             if attr.kind != Kind::Directory {
                 return Err(FsError::new(
                     Code::NotDirectory,
@@ -84,7 +86,7 @@ impl Vfs {
             }
         }
         let fh = self.dirs.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let listing = self.client.metadata.listing(ino).filter(|_| !self.client.ttl().is_zero());
+        let listing = self.client.metadata.listing(ino).filter(|_| checked);
         let open = self.dirs.mode(ino, |mode| mode.open(listing.as_ref().map(|l| l.id)));
         let kept = open != DirOpen::Plain;
         // What the kernel keeps is all of one listing.

@@ -65,6 +65,23 @@ impl KernelCache for Pages {
 }
 
 #[test]
+fn passthrough_that_cannot_come_leaves_the_kernel_its_pages() {
+    run(async {
+        let kernel = Arc::new(Pages::default());
+        let len = 24 << 20;
+        let small = |config: &mut crate::config::Config| config.cache_bytes = 2 * len as u64 - 1;
+        let file = |fake: &super::fake::Fake| fake.lock().put(7, &vec![3; len]);
+        let rig = Rig::under(Arc::clone(&kernel) as _, small, |_, fake| file(fake)).await;
+        rig.promise(7);
+        let reader = rig.open(7, "r").await;
+        for at in (0..len).step_by(1 << 20) {
+            rig.content.read(reader, at as u64, 1 << 20).await.unwrap();
+        }
+        assert_eq!(*kernel.0.lock().unwrap(), []);
+    });
+}
+
+#[test]
 fn passthrough_to_come_the_kernel_forgets_once_what_a_lone_reader_is_done_with() {
     const LENGTH: u64 = 24 << 20;
     const STEP: u32 = 1 << 20;
