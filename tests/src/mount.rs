@@ -149,6 +149,8 @@ impl Mount {
             all.push("cache_size=1g".to_owned());
         }
         all.extend(logs::filter().map(|filter| format!("log={filter}")));
+        // For all mounts of a run, such as `passthrough=off`; what a test asks for comes behind it.
+        all.extend(std::env::var("DFS_E2E_OPTIONS"));
         all.extend(options.iter().cloned());
         all.join(",")
     }
