@@ -3,6 +3,7 @@
 use crate::v1::Unread;
 use dfs_core::{Code, FsError};
 use tonic::Status;
+use tonic::codegen::http::HeaderMap;
 
 /// What a client makes of a failed transport.
 pub fn to_error(status: &Status) -> FsError {
@@ -34,6 +35,16 @@ pub fn ended(why: &str) -> Status {
 /// The peer broke the protocol, or met a bug of its own.
 pub fn internal(why: &str) -> Status {
     Status::internal(why)
+}
+
+/// The failure that the end of a reply tells of.
+pub fn of_trailers(trailers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(trailers).filter(|status| status.code() != tonic::Code::Ok)
+}
+
+/// The peer sent a message of so many bytes, more than is taken.
+pub fn too_long(len: usize) -> Status {
+    Status::out_of_range(format!("a message of {len} bytes"))
 }
 
 /// A call that this server does not know.

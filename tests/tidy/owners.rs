@@ -8,7 +8,7 @@ use crate::source::{self, code, files, line_of, words};
 const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["dfs-server/src/server.rs", "dfs-server/src/scrape.rs"]),
     ("fuser", &["dfs-fuse/src/"]),
-    ("http_body", &["proto/src/bulk.rs"]),
+    ("http_body", &["proto/src/bulk/receiving.rs", "proto/src/bulk/sending.rs"]),
     ("hyper_util", &["dfs-client/src/rpc/channel.rs"]),
     ("lexopt", &["dfs-server/src/cli.rs", "dfs-fuse/src/cli.rs"]),
     // Constants of system calls that `nix` and `fuser` have no name for.
@@ -44,7 +44,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     (
         "prost",
         &[
-            "proto/src/bulk.rs",
+            "proto/src/bulk/mod.rs",
+            "proto/src/bulk/receiving.rs",
+            "proto/src/bulk/sending.rs",
             "dfs-server/src/metastore/sqlite/stripe.rs",
             "dfs-server/src/nameserver/op/outcome.rs",
         ],

@@ -1,6 +1,7 @@
 //! Messages of a body that is received.
 
 use super::{Bulk, DATA, PREFIX};
+use crate::status;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::Body as _;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
@@ -36,16 +37,16 @@ impl<M: Bulk> Receiving<M> {
         }
         let (compressed, len) = (self.have.get_u8() != 0, self.have.get_u32() as usize);
         if compressed {
-            return Err(Status::internal("a compressed message"));
+            return Err(status::internal("a compressed message"));
         }
         if len > self.longest {
-            return Err(Status::out_of_range(format!("a message of {len} bytes")));
+            return Err(status::too_long(len));
         }
         if !self.gather(len).await? {
-            return Err(Status::unavailable("a message was cut off"));
+            return Err(status::ended("a message was cut off"));
         }
         let message = decode((&mut self.have).take(len));
-        message.map(Some).map_err(|error| Status::internal(error.to_string()))
+        message.map(Some).map_err(|error| status::internal(&error.to_string()))
     }
 
     /// Receives until there are `len` bytes; false: the body ends before the first of them.
@@ -55,15 +56,14 @@ impl<M: Bulk> Receiving<M> {
             let Some(frame) = frame.transpose()? else {
                 return match self.have.len {
                     0 => Ok(false),
-                    _ => Err(Status::unavailable("a message was cut off")),
+                    _ => Err(status::ended("a message was cut off")),
                 };
             };
             match frame.into_data() {
                 Ok(data) => self.have.push(data),
                 Err(frame) => {
-                    let status = frame.trailers_ref().and_then(Status::from_header_map);
-                    if let Some(status) = status.filter(|s| s.code() != tonic::Code::Ok) {
-                        return Err(status);
+                    if let Some(failure) = frame.trailers_ref().and_then(status::of_trailers) {
+                        return Err(failure);
                     }
                 }
             }

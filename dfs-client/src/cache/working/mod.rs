@@ -174,13 +174,20 @@ impl WorkingFile {
         };
         let working = WorkingFile::with(state, shared, ino, counted);
         working.drop_idle_journal(&mut working.look())?;
-        if new {
-            // It was made or emptied, and takes no room.
-            working.count_disk(0);
-        } else if !in_index {
-            working.account(&working.look())?;
-        }
+        working.count_first(new)?;
         Ok(working)
+    }
+
+    /// Takes over what the file takes on disk when it is opened. `new`: it was made or emptied.
+    fn count_first(&self, new: bool) -> Result<()> {
+        let state = self.look();
+        match state.in_index {
+            _ if new => self.count_disk(0),
+            // As it was counted.
+            true => {}
+            false => self.account(&state)?,
+        }
+        Ok(())
     }
 
     fn with(state: State, shared: &Arc<Shared>, ino: Ino, counted: u64) -> WorkingFile {
