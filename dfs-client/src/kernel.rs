@@ -21,9 +21,9 @@ pub trait KernelCache: Send + Sync {
     /// Forgets attributes of an inode, soon: see `forget_entries`.
     fn forget_attr(&self, ino: Ino);
     /// Forgets names, the listings of their directories, and `listings`, then calls `done`: when all
-    /// are gone, or after a few milliseconds when the kernel was told to revalidate every entry instead. `done` also waits for the attributes and
-    /// the epoch of calls made before this one, so it is the moment to acknowledge both; it is
-    /// called at once if nothing is left to do.
+    /// are gone, or after a few milliseconds when the kernel was told to revalidate every entry
+    /// instead. `done` also waits for the attributes and the epoch of calls made before this one, so
+    /// it is the moment to acknowledge both; it is called at once if nothing is left to do.
     fn forget_entries(
         &self,
         entries: Vec<StaleEntry>,

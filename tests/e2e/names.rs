@@ -87,7 +87,7 @@ fn names_listing_is_shown_by_the_kernel_until_something_changes() {
             names.sort();
             names
         };
-        // A handle that begins anew is not kept: the next one is.
+        // Read to its end once, the kernel has it.
         sys::names(&a.at("d")).unwrap();
         assert_eq!(list(), want);
         a.daemon().stop();

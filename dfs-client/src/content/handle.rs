@@ -17,7 +17,7 @@ const AHEAD_MIN: u64 = 256 * 1024;
 pub(crate) const AHEAD_MAX: u64 = 8 * 1024 * 1024;
 /// What lies so far behind a reader it has done with.
 const BEHIND: u64 = 8 * 1024 * 1024;
-/// That is told in steps.
+/// It is told of so many bytes at a time.
 const BEHIND_STEP: u64 = 4 * 1024 * 1024;
 
 /// One open file.

@@ -99,9 +99,11 @@ impl Content {
     /// Waits a moment for handles that are being closed, if a reader would be passthrough without them:
     /// the end of a handle (RELEASE) follows close(2), and the next open may be served before it.
     pub(super) async fn outlast_closing(&self, file: &File) {
-        let waits =
-            |state: &State| state.mode.ends_soon() && state.view.working.size() >= PASSTHROUGH_MIN;
-        if !self.passthrough.has_room(file.view().working.size()) || !waits(&file.lock()) {
+        let waits = |state: &State| {
+            let size = || state.view.working.size();
+            state.mode.ends_soon() && size() >= PASSTHROUGH_MIN && self.passthrough.has_room(size())
+        };
+        if !waits(&file.lock()) {
             return;
         }
         let gone = file.wait_until(|state| !waits(state));

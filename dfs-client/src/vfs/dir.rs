@@ -90,7 +90,8 @@ impl Vfs {
         let open = self.dirs.mode(ino, |mode| mode.open(listing.as_ref().map(|l| l.id)));
         let kept = open != DirOpen::Plain;
         // What the kernel keeps is all of one listing.
-        let walk = listing.filter(|_| kept).map(Walk::of).unwrap_or_default();
+        let walk = listing.filter(|_| kept).map(|listing| Walk::of(&self.client, listing));
+        let walk = walk.unwrap_or_default();
         let handle = Handle { dir: ino, who: who.clone(), kept, walk: walk.into() };
         self.dirs.open().insert(fh, Arc::new(handle));
         Ok((fh, open))

@@ -33,8 +33,9 @@ struct Fresh {
 }
 
 impl Walk {
-    /// A pass over a complete listing.
-    pub(super) fn of(listing: Listing) -> Walk {
+    /// A pass over a complete listing of the cache.
+    pub(super) fn of(client: &Client, listing: Listing) -> Walk {
+        client.metrics.hits.inc();
         let Listing { items, id, .. } = listing;
         Walk { items, begun: true, unread: true, listing: Some(id), ..Walk::default() }
     }

@@ -4,7 +4,6 @@ use super::{Vfs, XattrMode};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
 use dfs_core::access::{Credentials, Privilege};
-use dfs_core::attr::Attr;
 use dfs_core::xattr::{CAPABILITY, Namespace, namespace};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
@@ -36,13 +35,15 @@ impl Vfs {
         }
     }
 
-    /// Whether it is known without asking that a file has no attribute of this name. Linux wants to
-    /// know of one before the first write to each file.
-    pub fn lacks_xattr_now(&self, ino: Ino, name: &[u8]) -> bool {
-        let none = |attr: Attr| !attr.has_xattrs;
-        name == CAPABILITY
-            && self.client.session.lease_left().is_some()
-            && self.client.metadata.attr(ino).is_some_and(none)
+    /// As [`getxattr`](Vfs::getxattr), for the question that Linux asks before the first write to each
+    /// file, and the answer that it nearly always gets.
+    pub fn getxattr_now(&self, ino: Ino, name: &[u8]) -> Option<Result<Vec<u8>>> {
+        if name != CAPABILITY {
+            return None;
+        }
+        self.client.session.lease_left()?;
+        let attr = self.client.metadata.attr(ino)?;
+        (!attr.has_xattrs).then(|| Err(FsError::from(Code::NoData)))
     }
 
     /// Names of all attributes the caller may know of, in order: `trusted.` is hidden from the

@@ -8,12 +8,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 pub fn get(call: Call<'_>, name: &OsStr, size: u32, reply: ReplyXattr) {
-    if call.driver.vfs.lacks_xattr_now(call.ino, name.as_bytes()) {
-        return reply.error(Errno::NO_XATTR);
-    }
     let (vfs, ino, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
+    let answer = move |reply, value: Vec<u8>| sized(reply, size, &value);
+    let Some(reply) = call.serve_now(reply, || vfs.getxattr_now(ino, &name), answer) else {
+        return;
+    };
     let work = async move { vfs.getxattr(ino, &name).await };
-    call.serve(reply, work, move |reply, value| sized(reply, size, &value));
+    call.serve(reply, work, answer);
 }
 
 pub fn list(call: Call<'_>, size: u32, reply: ReplyXattr) {

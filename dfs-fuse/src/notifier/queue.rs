@@ -1,8 +1,9 @@
 //! What the notifier has to send, as plain state: no clock, no thread, no kernel.
 //!
 //! Bounds: attributes and pages are sets of inodes, each at most [`INODES`] large; batches hold
-//! at most [`ENTRIES`] entries together. Beyond that attributes are sent by the caller, entries are
-//! covered by an epoch raised at once, and pages are left to the next open (PROTOCOL 5.3 rule 7).
+//! at most [`ENTRIES`] entries together, and as many listings. Beyond that attributes are sent by the
+//! caller, entries and listings are covered by an epoch raised at once, and pages are left to the next
+//! open (PROTOCOL 5.3 rule 7).
 
 use dfs_client::kernel::StaleEntry;
 use dfs_core::Ino;
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 /// Most inodes in one of the sets.
 const INODES: usize = PUSH_QUEUE;
-/// Most entries that wait.
+/// Most entries that wait, and most listings.
 const ENTRIES: usize = PUSH_QUEUE;
 
 /// Called when a batch is done.
@@ -69,6 +70,7 @@ pub struct Queue {
     /// Batches below this number are covered by the epoch taken last.
     epoch_covers: u64,
     entries: usize,
+    listings: usize,
     pages: BTreeMap<Ino, (Range, Vec<Done>)>,
     /// Who waits for the pages that are being dropped now.
     pages_busy: Vec<Done>,
@@ -107,7 +109,9 @@ impl Queue {
             soft: None,
             done: Some(done),
         };
-        if self.entries + batch.entries.len() > ENTRIES {
+        let is_full = self.entries + batch.entries.len() > ENTRIES
+            || self.listings + batch.dirs.len() > ENTRIES;
+        if is_full {
             // Without epoch the kernel's own lifetimes end what is dropped here.
             tracing::warn!(epoch = !self.no_epoch, "too many entry notifications wait");
             batch.clear();
@@ -115,6 +119,7 @@ impl Queue {
         }
         self.epoch_wanted |= batch.needs_epoch;
         self.entries += batch.entries.len();
+        self.listings += batch.dirs.len();
         self.next_batch += 1;
         self.batches.push_back(batch);
         self.take_done()
@@ -165,6 +170,7 @@ impl Queue {
         self.epoch_busy = false;
         for batch in self.batches.iter_mut().filter(|b| b.number < covers) {
             self.entries -= batch.entries.len();
+            self.listings -= batch.dirs.len();
             batch.clear();
         }
         self.take_done()
@@ -208,6 +214,7 @@ impl Queue {
             }
             if let Some(dir) = batch.dirs.pop_first() {
                 batch.busy = true;
+                self.listings -= 1;
                 return Some(SlowJob::Listing { batch: number, dir });
             }
         }

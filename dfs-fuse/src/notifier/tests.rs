@@ -236,6 +236,16 @@ mod queue_rules {
             "nothing to do"
         );
 
+        // Listings are as many at most, until they are sent.
+        let listings = |n: u64| (Vec::new(), (0..n).map(Ino).collect());
+        queue.add_batch(listings(bound as u64), Box::new(|| ()), now + DEADLINE);
+        assert!(matches!(queue.take_slow(), Some(SlowJob::Listing { dir: Ino(0), .. })));
+        queue.add_batch(listings(1), Box::new(|| ()), now + DEADLINE);
+        assert!(!queue.take_epoch(now));
+        queue.add_batch(listings(1), Box::new(|| ()), now + DEADLINE);
+        assert!(queue.take_epoch(now), "no room");
+        assert_eq!(count(queue.epoch_raised()), 3);
+
         for ino in 0..bound as u64 {
             assert!(queue.add_attr(Ino(ino)));
             queue.add_pages(Ino(ino), Range::new(9, 12), Box::new(|| {}));

@@ -20,11 +20,7 @@ impl Handed {
         M: Bulk,
         S: Stream<Item = M> + Send + Unpin + 'static,
     {
-        Handed::body(Body::new(body))
-    }
-
-    fn body(body: Body) -> Handed {
-        Handed(Arc::new(Mutex::new(Some(body))))
+        Handed(Arc::new(Mutex::new(Some(Body::new(body)))))
     }
 
     fn put(&self, body: Body) {
@@ -112,7 +108,7 @@ where
 #[derive(Clone)]
 pub struct Passing<S> {
     server: S,
-    /// Path of the method.
+    /// Name of the method.
     method: &'static str,
 }
 

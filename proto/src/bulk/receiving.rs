@@ -32,8 +32,9 @@ impl<M: Bulk> Receiving<M> {
     /// Errors: the status with which the call ended; `Unavailable` if it ended within a message;
     /// `OutOfRange` for one that is too long; `Internal` for one that is none.
     pub async fn message(&mut self) -> Result<Option<M>, Status> {
+        let cut_off = || status::ended("a message was cut off");
         if !self.gather(PREFIX).await? {
-            return Ok(None);
+            return if self.have.len == 0 { Ok(None) } else { Err(cut_off()) };
         }
         let (compressed, len) = (self.have.get_u8() != 0, self.have.get_u32() as usize);
         if compressed {
@@ -43,22 +44,17 @@ impl<M: Bulk> Receiving<M> {
             return Err(status::too_long(len));
         }
         if !self.gather(len).await? {
-            return Err(status::ended("a message was cut off"));
+            return Err(cut_off());
         }
         let message = decode((&mut self.have).take(len));
         message.map(Some).map_err(|error| status::internal(&error.to_string()))
     }
 
-    /// Receives until there are `len` bytes; false: the body ends before the first of them.
+    /// Receives until there are `len` bytes; false: the body ends before.
     async fn gather(&mut self, len: usize) -> Result<bool, Status> {
         while self.have.len < len {
             let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
-            let Some(frame) = frame.transpose()? else {
-                return match self.have.len {
-                    0 => Ok(false),
-                    _ => Err(status::ended("a message was cut off")),
-                };
-            };
+            let Some(frame) = frame.transpose()? else { return Ok(false) };
             match frame.into_data() {
                 Ok(data) => self.have.push(data),
                 Err(frame) => {

@@ -181,11 +181,10 @@ impl WorkingFile {
     /// Takes over what the file takes on disk when it is opened. `new`: it was made or emptied.
     fn count_first(&self, new: bool) -> Result<()> {
         let state = self.look();
-        match state.in_index {
-            _ if new => self.count_disk(0),
-            // As it was counted.
-            true => {}
-            false => self.account(&state)?,
+        if new {
+            self.count_disk(0);
+        } else if !state.in_index {
+            self.account(&state)?;
         }
         Ok(())
     }
@@ -285,9 +284,7 @@ impl WorkingFile {
         } else {
             (state.row_changed, state.whole_row) = (true, true);
         }
-        if let Err(error) = self.account(state) {
-            tracing::debug!(%error, "what a file of the cache takes is not known");
-        }
+        self.account(state).expect("what is in memory is counted without asking the disk");
     }
 
     /// Whether there is clean content that nobody asked for since it went to the index.

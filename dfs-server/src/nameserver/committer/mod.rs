@@ -230,9 +230,11 @@ impl Shared {
         self.commit(&mut batches);
         let unflushed = batches.unflushed.is_some();
         drop(batches);
-        let queue = self.queue();
-        if unflushed && !queue.watching || !queue.jobs.is_empty() {
-            drop(queue);
+        let is_wanted = {
+            let queue = self.queue();
+            unflushed && !queue.watching || !queue.jobs.is_empty()
+        };
+        if is_wanted {
             self.want();
         }
     }
