@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/lock      held with flock(2) by the one process that uses the folder; its process id as text
 //! DIR/format    "dfs 1\n": layout of this folder
-//! DIR/meta.db   metadata (metastore/sqlite), with meta.db-wal beside it
+//! DIR/meta.db   metadata (metastore/sqlite), with meta.db-wal and the log (metastore/logged) beside it
 //! DIR/objects/  content (filestore)
 //! ```
 //!

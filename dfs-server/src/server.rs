@@ -6,7 +6,7 @@ use crate::clock::SystemClock;
 use crate::collect::Collector;
 use crate::datadir::DataDir;
 use crate::filestore::{self, ObjectStore};
-use crate::metastore::{Durability, Recent, SqliteStore};
+use crate::metastore::{self, Durability};
 use crate::metrics::Metrics;
 use crate::nameserver::{NameServer, Settings};
 use crate::rpc::Services;
@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until a signal says stop.
 pub fn run(options: &Options) -> Result<()> {
     let data = DataDir::open(&options.data)?;
-    let store = Arc::new(Recent::new(SqliteStore::open(&data.meta_db())?));
+    let store = Arc::new(metastore::open(&data.meta_db())?);
     let reserve = (data.space()?.total / RESERVE_PART).clamp(RESERVE_MIN, filestore::RESERVE);
     // Content is what `fsync` and `close` speak of: it is flushed in every mode.
     let durability = Durability::Strict;
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     runtime.block_on(serve(options, &server))?;
     runtime.shutdown_timeout(DRAIN);
     // Whoever still holds the server ends with the runtime; the last batch is flushed here.
-    server.flush();
+    server.finish();
     drop(data);
     tracing::info!("stopped");
     Ok(())

@@ -40,14 +40,15 @@ const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prometheus_client", &["dfs-server/src/metrics.rs"]),
-    // Beside the wire: two records of the metadata store are protocol-buffer messages.
+    // Beside the wire: what the metadata store keeps are
+    // protocol-buffer messages.
     (
         "prost",
         &[
             "proto/src/bulk/mod.rs",
             "proto/src/bulk/receiving.rs",
             "proto/src/bulk/sending.rs",
-            "dfs-server/src/metastore/sqlite/stripe.rs",
+            "dfs-server/src/metastore/codec/",
             "dfs-server/src/nameserver/op/outcome.rs",
         ],
     ),

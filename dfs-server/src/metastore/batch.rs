@@ -1,8 +1,9 @@
 //! A batch of row changes, and a view of the store with a batch laid over it.
 
+use super::Read;
 use super::rows::{Dentry, Inode, LostRow, SessionRow, Stripe, check_stripe};
-use super::{MetaStore, Read};
 use dfs_core::{Ino, OpId, Result, SessionId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Row changes that become visible and durable together. `None` deletes the row. A later change of
@@ -29,7 +30,7 @@ pub struct Batch {
     /// Answers below this number are forgotten.
     pub answers_done: BTreeMap<SessionId, OpId>,
     /// Numbers of the configuration table.
-    pub numbers: BTreeMap<&'static str, u64>,
+    pub numbers: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Batch {
@@ -43,8 +44,26 @@ impl Batch {
         self.lost.extend(later.lost);
         self.forget_sessions.extend(later.forget_sessions);
         self.answers.extend(later.answers);
-        self.answers_done.extend(later.answers_done);
+        for (sid, first_kept) in later.answers_done {
+            let kept = self.answers_done.entry(sid).or_default();
+            *kept = first_kept.max(*kept);
+        }
         self.numbers.extend(later.numbers);
+    }
+
+    /// Whether `later` can be [appended](Batch::append) though it comes later: it adds nothing of what
+    /// is forgotten here.
+    pub(super) fn takes(&self, later: &Batch) -> bool {
+        let forgotten = |sid| self.forget_sessions.contains(sid);
+        !later.answers.keys().any(|(sid, op)| self.forgets(*sid, *op))
+            && !later.lost.iter().any(|row| forgotten(&row.sid))
+    }
+
+    /// Leaves out the answers that the batch forgets.
+    pub(super) fn prune(&mut self) {
+        let Batch { forget_sessions, answers_done, answers, .. } = self;
+        let done = |sid: &SessionId, op: &OpId| answers_done.get(sid).is_some_and(|kept| op < kept);
+        answers.retain(|(sid, op), _| !forget_sessions.contains(sid) && !done(sid, op));
     }
 
     /// Whether nothing would change.
@@ -80,8 +99,8 @@ impl Batch {
 
 /// The store as it will be when `batch` is committed.
 pub struct Overlay<'a> {
-    /// The store.
-    pub store: &'a dyn MetaStore,
+    /// The store, perhaps with other batches over it.
+    pub store: &'a dyn Read,
     /// What is laid over it.
     pub batch: &'a Batch,
 }

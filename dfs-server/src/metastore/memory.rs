@@ -100,6 +100,10 @@ impl Read for MemoryStore {
 }
 
 impl MetaStore for MemoryStore {
+    fn epoch(&self) -> Result<u16> {
+        Ok(self.tables().epoch)
+    }
+
     fn raise_epoch(&self) -> Result<u16> {
         let mut tables = self.tables();
         tables.epoch = tables.epoch.checked_add(1).ok_or(Code::Overflow)?;

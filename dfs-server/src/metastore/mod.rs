@@ -5,6 +5,8 @@
 //! Nothing here knows the rules of a file system; those are in `nameserver/op`.
 
 mod batch;
+pub(crate) mod codec;
+mod logged;
 mod memory;
 mod recent;
 mod rows;
@@ -13,12 +15,21 @@ mod sqlite;
 mod suite;
 
 pub use batch::{Batch, Overlay};
+pub use logged::Logged;
 pub use memory::MemoryStore;
 pub use recent::Recent;
 pub use rows::{COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base};
 pub use sqlite::SqliteStore;
 
-use dfs_core::{Ino, OpId, Result, Seq, SessionId};
+use dfs_core::{Code, FsError, Ino, OpId, Result, Seq, SessionId};
+use std::path::Path;
+
+/// The store of a server: a log, the database at `path` behind it, and what was used lately in
+/// memory. The caller holds the lock of the folder. Errors: those of [`SqliteStore::open`]; `Io` for a
+/// damaged log.
+pub fn open(path: &Path) -> Result<Recent<Logged<SqliteStore>>> {
+    Ok(Recent::new(Logged::open(SqliteStore::open(path)?, path, logged::APPLY_BYTES)?))
+}
 
 /// When a commit may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +73,8 @@ pub struct Recovered {
 
 /// A store of metadata. Every method may block on the disk for a moment, none waits for a peer.
 pub trait MetaStore: Read + Send + Sync {
+    /// The present leader epoch.
+    fn epoch(&self) -> Result<u16>;
     /// Raises the leader epoch durably and returns the new one; every later commit with an older
     /// epoch fails with `StaleLeader`.
     fn raise_epoch(&self) -> Result<u16>;
@@ -76,6 +89,15 @@ pub trait MetaStore: Read + Send + Sync {
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()>;
     /// Makes every applied batch survive a power loss.
     fn flush(&self) -> Result<()>;
+    /// Makes every applied batch survive a power loss and leaves nothing to do for the next start.
+    fn finish(&self) -> Result<()> {
+        self.flush()
+    }
     /// Calls `each` for every object that a stripe refers to, as of one moment.
     fn each_object(&self, each: &mut dyn FnMut(dfs_core::extent::ObjectName)) -> Result<()>;
+}
+
+/// A row that no version of this program has written.
+fn damaged(row: impl std::fmt::Display) -> FsError {
+    FsError::new(Code::Io, format!("metadata store: {row} is damaged"))
 }

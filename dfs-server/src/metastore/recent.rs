@@ -212,6 +212,10 @@ impl<S: MetaStore> Read for Recent<S> {
 }
 
 impl<S: MetaStore> MetaStore for Recent<S> {
+    fn epoch(&self) -> Result<u16> {
+        self.store.epoch()
+    }
+
     fn raise_epoch(&self) -> Result<u16> {
         self.store.raise_epoch()
     }
@@ -233,6 +237,10 @@ impl<S: MetaStore> MetaStore for Recent<S> {
 
     fn flush(&self) -> Result<()> {
         self.store.flush()
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.store.finish()
     }
 
     fn each_object(&self, each: &mut dyn FnMut(ObjectName)) -> Result<()> {
@@ -277,6 +285,9 @@ mod tests {
     }
 
     impl MetaStore for Unasked {
+        fn epoch(&self) -> Result<u16> {
+            self.0.epoch()
+        }
         fn raise_epoch(&self) -> Result<u16> {
             self.0.raise_epoch()
         }

@@ -112,7 +112,7 @@ pub(super) fn batch() -> impl Strategy<Value = Batch> {
         }
         for (a, b, seed) in answers {
             batch.answers.insert((SessionId(a), OpId(b)), seed.unwrap_or(0).to_le_bytes().to_vec());
-            batch.numbers.insert(CONFIG[b as usize % 2], seed.unwrap_or(u64::MAX));
+            batch.numbers.insert(CONFIG[b as usize % 2].into(), seed.unwrap_or(u64::MAX));
         }
         batch.forget_sessions = forgotten.into_iter().map(SessionId).collect();
         batch.answers_done = done.into_iter().map(|(s, op)| (SessionId(s), OpId(op))).collect();

@@ -121,9 +121,9 @@ impl NameServer {
         })
     }
 
-    /// Makes everything applied survive a power loss.
-    pub fn flush(&self) {
-        if let Err(error) = self.store.flush() {
+    /// Nothing is changed any more: makes everything survive a power loss, in order for the next start.
+    pub fn finish(&self) {
+        if let Err(error) = self.store.finish() {
             tracing::error!(%error, "metadata could not be flushed");
         }
     }

@@ -38,7 +38,7 @@ impl Counter {
             self.limit += BLOCK;
         }
         if self.limit != self.safe {
-            batch.numbers.insert(self.name, self.limit);
+            batch.numbers.insert(self.name.into(), self.limit);
         }
         let number = self.next;
         self.next += 1;

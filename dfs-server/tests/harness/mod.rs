@@ -13,7 +13,7 @@ use dfs_proto::v1::*;
 use dfs_server::clock::SystemClock;
 use dfs_server::collect::Collector;
 use dfs_server::filestore::{ObjectStore, Options};
-use dfs_server::metastore::{Durability, Recent, SqliteStore};
+use dfs_server::metastore::{self, Durability};
 use dfs_server::metrics::Metrics;
 use dfs_server::nameserver::{NameServer, Settings};
 use dfs_server::rpc::Services;
@@ -40,7 +40,7 @@ pub struct Running {
 impl Running {
     /// Serves `dir` until dropped or stopped.
     pub async fn start(dir: &Path) -> Running {
-        let store = Arc::new(Recent::new(SqliteStore::open(&dir.join("meta.db")).unwrap()));
+        let store = Arc::new(metastore::open(&dir.join("meta.db")).unwrap());
         let objects = dir.join("objects");
         std::fs::create_dir_all(&objects).unwrap();
         let options = Options { durability: Durability::Strict, reserve: 0 };

@@ -32,7 +32,6 @@
 mod open;
 mod read;
 mod schema;
-mod stripe;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -81,11 +80,6 @@ fn failed(attempt: &str, err: &rusqlite::Error) -> FsError {
     };
     let code = if full { Code::NoSpace } else { Code::Io };
     FsError::new(code, format!("metadata store: cannot {attempt}: {err}"))
-}
-
-/// A row that no version of this program has written.
-fn damaged(row: impl std::fmt::Display) -> FsError {
-    FsError::new(Code::Io, format!("metadata store: {row} is damaged"))
 }
 
 /// The read connections, lent to one caller each; further callers wait.

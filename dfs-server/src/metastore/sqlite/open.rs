@@ -112,6 +112,9 @@ fn check_or_make(conn: &Connection, path: &Path) -> Result<()> {
         return Err(not_ours(path));
     }
     let format = pragma("user_version").map_err(read)?;
+    if format == schema::FORMAT_BEFORE {
+        return raise_format(conn).map_err(|e| failed("raise the format number", &e));
+    }
     if format != schema::FORMAT {
         let text = format!(
             "metadata store {} has format {format}, this program knows {}: use a newer dfs-server",
@@ -121,6 +124,13 @@ fn check_or_make(conn: &Connection, path: &Path) -> Result<()> {
         return Err(FsError::new(Code::NotSupported, text));
     }
     Ok(())
+}
+
+fn raise_format(conn: &Connection) -> rusqlite::Result<()> {
+    let txn = conn.unchecked_transaction()?;
+    txn.execute("UPDATE config SET value = ?1 WHERE name = 'format'", [schema::FORMAT])?;
+    txn.pragma_update(None, "user_version", schema::FORMAT)?;
+    txn.commit()
 }
 
 fn make(conn: &Connection, path: &Path) -> Result<()> {

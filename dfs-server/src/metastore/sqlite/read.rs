@@ -1,8 +1,10 @@
 //! Reads: each in a transaction of its own on one of the read connections.
 
 use super::schema::{self, loaded, runs, stored};
-use super::{SqliteStore, damaged, failed, stripe};
+use super::{SqliteStore, failed};
 use crate::metastore::Read;
+use crate::metastore::codec::stripe;
+use crate::metastore::damaged;
 use crate::metastore::rows::{Dentry, Inode, LostRow, SessionRow, Stripe};
 use dfs_core::{FsError, Ino, OpId, Result, SessionId};
 use rusqlite::{Connection, OptionalExtension, Params, Row};

@@ -9,7 +9,7 @@
 //! (`_ns`). Names, link targets and xattrs are bytes, in no encoding. `stripe.extents` is described
 //! in `stripe.rs`.
 
-use super::damaged;
+use crate::metastore::damaged;
 use crate::metastore::rows::{Dentry, Inode, LostRow, SessionRow};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
@@ -17,8 +17,11 @@ use dfs_core::time::Timestamp;
 use dfs_core::{Fence, Ino, Result, SessionId};
 use rusqlite::Row;
 
-/// Format this program writes and reads.
-pub(super) const FORMAT: i64 = 1;
+/// Format this program writes and reads. Since 2 a log stands before the database, without which it
+/// is incomplete; the tables are those of 1.
+pub(super) const FORMAT: i64 = 2;
+/// Format that is raised to [`FORMAT`] when the database is opened.
+pub(super) const FORMAT_BEFORE: i64 = 1;
 /// "dfs1".
 pub(super) const APPLICATION_ID: i64 = 0x6466_7331;
 

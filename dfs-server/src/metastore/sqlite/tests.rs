@@ -107,7 +107,7 @@ fn sqlite_store_of_a_newer_format_is_refused() {
     drop(conn);
     let err = SqliteStore::open(&path).err().unwrap();
     assert_eq!(err.code, Code::NotSupported);
-    assert!(err.message.contains("has format 2"), "{err}");
+    assert!(err.message.contains("has format 3"), "{err}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn sqlite_store_readers_see_the_last_commit() {
         }
         for n in 1..=200 {
             let mut batch = Batch::default();
-            batch.numbers.insert("n", n);
+            batch.numbers.insert("n".into(), n);
             store.commit(epoch, Seq(n), &batch, Durability::Relaxed).unwrap();
             last.store(n, Ordering::Release);
         }

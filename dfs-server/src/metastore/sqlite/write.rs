@@ -1,8 +1,10 @@
 //! Commits, on the one write connection.
 
 use super::schema::{self, kind_number, loaded, runs, stored};
-use super::{SqliteStore, damaged, failed, read, stripe};
+use super::{SqliteStore, failed, read};
 use crate::disk;
+use crate::metastore::codec::stripe;
+use crate::metastore::damaged;
 use crate::metastore::{Batch, Durability, MetaStore, Recovered};
 use dfs_core::extent::ObjectName;
 use dfs_core::{Code, FsError, OpId, Result, Seq};
@@ -37,6 +39,10 @@ impl Writer {
 }
 
 impl MetaStore for SqliteStore {
+    fn epoch(&self) -> Result<u16> {
+        stored_epoch(&self.readers.lend())
+    }
+
     fn raise_epoch(&self) -> Result<u16> {
         self.write(Durability::Strict, |txn| {
             let fail = |e| failed("raise the leader epoch", &e);

@@ -68,6 +68,9 @@ impl Read for Disk {
 }
 
 impl MetaStore for Disk {
+    fn epoch(&self) -> Result<u16> {
+        self.store.epoch()
+    }
     fn raise_epoch(&self) -> Result<u16> {
         self.store.raise_epoch()
     }

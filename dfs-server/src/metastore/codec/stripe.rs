@@ -4,7 +4,7 @@
 //! first byte in the file, `2` length, then either `7` the bytes themselves, or the object's `3`
 //! ino, `4` born, `5` n and `6` offset in it. Zero numbers are left out, as the encoding does.
 
-use super::damaged;
+use crate::metastore::damaged;
 use crate::metastore::rows::{Stripe, check_stripe};
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::range::Range;
@@ -36,7 +36,7 @@ struct StoredExtent {
 }
 
 /// The objects a stripe refers to, once per extent.
-pub(super) fn objects(stripe: &Stripe) -> impl Iterator<Item = ObjectName> + '_ {
+pub(in crate::metastore) fn objects(stripe: &Stripe) -> impl Iterator<Item = ObjectName> + '_ {
     stripe.iter().filter_map(|extent| match extent.source {
         Source::Object(name, _) => Some(name),
         Source::Inline(_) | Source::Hole => None,
@@ -44,7 +44,7 @@ pub(super) fn objects(stripe: &Stripe) -> impl Iterator<Item = ObjectName> + '_ 
 }
 
 /// The bytes of a stripe that `check_stripe` accepts.
-pub(super) fn encode(stripe: &Stripe) -> Vec<u8> {
+pub(in crate::metastore) fn encode(stripe: &Stripe) -> Vec<u8> {
     let extents = stripe.iter().map(|extent| {
         let (start, len) = (extent.range.start, extent.range.len());
         match &extent.source {
@@ -67,7 +67,7 @@ pub(super) fn encode(stripe: &Stripe) -> Vec<u8> {
 }
 
 /// The stripe of these bytes. Fails with `Io` if no stripe has them.
-pub(super) fn decode(ino: Ino, index: u64, bytes: &[u8]) -> Result<Stripe> {
+pub(in crate::metastore) fn decode(ino: Ino, index: u64, bytes: &[u8]) -> Result<Stripe> {
     let bad = || damaged(format_args!("stripe {index} of inode {ino}"));
     let stored = StoredStripe::decode(bytes).map_err(|_| bad())?;
     let mut stripe = Vec::with_capacity(stored.extents.len());
