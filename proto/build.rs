@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(&files, [Path::new(".")])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    // Few commits have it, and futures hold requests.
+    let large = ".dfs.v1.CommitReq.create";
+    tonic_prost_build::configure().bytes(".").boxed(large).compile_fds(descriptors)?;
     Ok(())
 }

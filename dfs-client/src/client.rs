@@ -2,12 +2,14 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::deferred::{Deferrals, Deferred};
+use crate::interrupt;
 use crate::kernel::KernelCache;
 use crate::late::Late;
 use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
-use crate::rpc::{Call, Rpc};
+use crate::rpc::{Call, Rpc, Verb};
 use crate::session::{MountId, Session};
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
@@ -19,6 +21,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 /// A boxed future, so that [`ContentHooks`] can be a trait object.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -89,6 +92,9 @@ pub trait ContentHooks: Send + Sync {
     /// As [`advance`](Self::advance), every open file to the newest version: of a lock that stands for
     /// other files too. Fails if one cannot.
     fn advance_all(&self) -> Later<'_, Result<()>>;
+    /// Begins to tell the server of a file that was made here; ends when it knows the file or refused
+    /// it.
+    fn tell(&self, ino: Ino) -> JoinHandle<()>;
     /// Commits everything unsaved and gives all grants back: the client stops.
     fn shutdown(&self) -> Later<'_, ()>;
 }
@@ -111,6 +117,8 @@ pub struct Client {
     pub locks: HeldLocks,
     /// The kernel's caches.
     pub kernel: Arc<dyn KernelCache>,
+    /// New files that the server has not heard of.
+    pub(crate) deferrals: Deferrals,
     /// New files whose names may not be flushed yet.
     pub(crate) late: Late,
     /// Runtime of the calls.
@@ -154,6 +162,7 @@ impl Client {
             rpc,
             locks: HeldLocks::default(),
             kernel,
+            deferrals: Deferrals::default(),
             late: Late::default(),
             runtime,
             hooks: OnceLock::new(),
@@ -194,7 +203,27 @@ impl Client {
     /// Sends a call that changes nothing this side caches (reads, grants, uploads), follows the
     /// fixed reactions, and returns the reply. Errors: PROTOCOL appendix A.
     pub async fn call<Q: Call>(&self, who: &Credentials, request: Q) -> Result<Q::Reply> {
+        interrupt::wait(self.tell_made::<Q>()).await?;
         self.rpc.call(who, request).await
+    }
+
+    /// Before anything else is asked, the server hears of the files that were made here: the answer
+    /// shows them. Commits tell of their own file, and depend on no other.
+    pub(crate) async fn tell_made<Q: Call>(&self) {
+        if !self.deferrals.is_empty() && !matches!(Q::VERB, Verb::Commit | Verb::Reserve) {
+            self.tell(self.deferrals.all()).await;
+        }
+    }
+
+    /// Tells the server of these files, all at a time. One that is refused stays or is given up; the
+    /// commit of its content says so.
+    pub(crate) async fn tell(&self, files: Vec<Arc<Deferred>>) {
+        let Some(hooks) = self.hooks() else { return };
+        let tasks: Vec<_> = files.iter().map(|file| hooks.tell(file.drawn.ino)).collect();
+        for task in tasks {
+            // One that was cut off told nothing, like one that failed.
+            let _ = task.await;
+        }
     }
 
     /// Sends a change of the namespace or of attributes and follows it to its end even if the
@@ -221,6 +250,7 @@ impl Client {
             return Ok(attr);
         }
         self.metrics.misses.inc();
+        interrupt::wait(self.tell_made::<v1::GetAttrReq>()).await?;
         let asked = self.metadata.asked();
         let request = v1::GetAttrReq { ino: ino.0, ..Default::default() };
         let reply = self.rpc.call(&Credentials::root(), request).await?;
@@ -231,6 +261,7 @@ impl Client {
     /// Returns when every change answered so far survives a power loss of the server: at once unless
     /// it runs `--durability relaxed` or a file was made lately. Errors: `Io` if it cannot say so.
     pub async fn flush(&self) -> Result<()> {
+        interrupt::wait(self.tell_made::<v1::FlushReq>()).await?;
         let made = self.late.made();
         // What was answered was answered by a server that had said which it is.
         if !self.session.relaxed() && self.late.is_flushed() {

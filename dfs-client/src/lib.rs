@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod content;
+mod deferred;
 pub mod interrupt;
 mod invalidate;
 pub mod kernel;

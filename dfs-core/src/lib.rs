@@ -7,6 +7,7 @@
 pub mod access;
 pub mod ahead;
 pub mod attr;
+pub mod birth;
 pub mod cache;
 pub mod checksum;
 pub mod collect;

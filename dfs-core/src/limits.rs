@@ -37,6 +37,11 @@ pub const LOST_MAX: usize = 4096;
 pub const SESSIONS_MAX: usize = 65_536;
 /// Grants of one session.
 pub const GRANTS_PER_SESSION: usize = 262_144;
+/// Files that one session may have made without saying so, and numbers drawn for more of them; the
+/// oldest are forgotten.
+pub const RESERVED_PER_SESSION: usize = 1024;
+/// Numbers drawn at a time.
+pub const RESERVED_AT_ONCE: u32 = 128;
 /// Uploads of one session that no commit has named yet.
 pub const UPLOADS_PER_SESSION: usize = 4096;
 /// Objects of old versions that all sessions restate after a restart; more are not recorded.

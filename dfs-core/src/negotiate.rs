@@ -11,8 +11,11 @@ use crate::{Code, FsError, Result};
 /// everything in its place.
 pub const TRIM: &str = "trim";
 
+/// A client that can have a directory to itself (`docs/design/0025`).
+pub const DELEGATION: &str = "delegation";
+
 /// The abilities of this program.
-pub const FEATURES: &[&str] = &[TRIM];
+pub const FEATURES: &[&str] = &[TRIM, DELEGATION];
 
 /// Those of our abilities that the peer named as well.
 pub fn common(theirs: &[String]) -> Vec<&'static str> {

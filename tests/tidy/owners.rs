@@ -40,7 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("prometheus_client", &["dfs-server/src/metrics.rs"]),
-    // Beside the wire: what the metadata store keeps are
+    // Beside the wire: what the metadata store and a client's list of new files keep are
     // protocol-buffer messages.
     (
         "prost",
@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "proto/src/bulk/mod.rs",
             "proto/src/bulk/receiving.rs",
             "proto/src/bulk/sending.rs",
+            "dfs-client/src/deferred/journal.rs",
             "dfs-server/src/metastore/codec/",
             "dfs-server/src/nameserver/op/outcome.rs",
         ],

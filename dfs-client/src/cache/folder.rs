@@ -7,6 +7,7 @@
 //! data/XX/<ino>         working files; XX are the last two digits
 //! unsaved/<ino>         journals of unsaved work; an empty one means none
 //! mapped/<ino>          the boot in which somebody may store into the working file past the daemon
+//! deferred              files that the server has not heard of (deferred/journal.rs)
 //! fresh/                files about to replace working files; emptied at start
 //! recovered/            the recovery area
 //! ```
@@ -149,6 +150,11 @@ impl Folder {
     /// A file that loses its name as soon as it is made, the `number`th of this daemon.
     pub fn nameless(&self, number: usize) -> PathBuf {
         self.root.join("fresh").join(format!("nameless-{number}"))
+    }
+
+    /// Files that the server has not heard of.
+    pub fn deferred(&self) -> PathBuf {
+        self.root.join("deferred")
     }
 
     /// The recovery area.

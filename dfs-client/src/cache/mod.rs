@@ -173,6 +173,11 @@ impl Cache {
         self.shared.folder.recovered()
     }
 
+    /// The file that lists what the server has not heard of.
+    pub fn deferred_file(&self) -> PathBuf {
+        self.shared.folder.deferred()
+    }
+
     /// The working file of an inode, if there is one; counts as a use.
     pub fn get(&self, ino: Ino) -> Result<Option<Arc<WorkingFile>>> {
         let mut files = self.lock();

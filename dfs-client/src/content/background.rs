@@ -62,6 +62,8 @@ impl Content {
         let known = known.into_iter().map(|entry| (entry.ino, entry.name));
         content.files().conflicts.extend(known);
         client.set_hooks(Arc::<Content>::clone(&content));
+        let left = client.deferrals.keep_in(&content.cache.deferred_file())?;
+        *content.left_over.try_lock().expect("nobody has it yet") = left;
         content.recover()?;
         content.recover_mapped()?;
         client.runtime.spawn(look_after(Arc::downgrade(&content)));
@@ -121,6 +123,7 @@ impl Content {
 
     /// Commits everything and gives all leases back, some files at a time.
     pub(crate) async fn stop(&self) {
+        self.client.tell(self.client.deferrals.all()).await;
         let files: Vec<Arc<File>> = self.files().known.values().cloned().collect();
         let mut running = JoinSet::new();
         for file in files {
@@ -131,6 +134,7 @@ impl Content {
             running.spawn_on(async move { content.stop_file(&file).await }, &self.client.runtime);
         }
         while running.join_next().await.is_some() {}
+        self.client.deferrals.clear();
         self.persist().await;
     }
 

@@ -8,6 +8,7 @@ use super::remote::{Wanted, system};
 use super::view::View;
 use crate::cache::Snapshot;
 use crate::client::Client;
+use crate::deferred::{Telling, is_final};
 use crate::interrupt;
 use crate::metadata::Key;
 use dfs_core::access::Credentials;
@@ -216,6 +217,7 @@ impl Content {
             set: Some(convert::set_attr_to(&job.set())),
             attrs_only: !job.content,
             release,
+            create: None,
         };
         let first = self.send_commit(file, request.clone()).await;
         let reply = match first {
@@ -228,16 +230,48 @@ impl Content {
         Ok((convert::need_attr(reply.attr)?, extents))
     }
 
-    async fn send_commit(&self, file: &File, request: v1::CommitReq) -> Result<v1::CommitRep> {
-        let (asked, made) = (self.client.metadata.asked(), self.client.late.made());
+    /// Sends a commit; the first one of a file that the server does not know makes it.
+    async fn send_commit(&self, file: &Arc<File>, request: v1::CommitReq) -> Result<v1::CommitRep> {
+        let telling = self.client.deferrals.begin(file.ino).await;
+        self.send_telling(file.ino, Some(file), telling, request).await
+    }
+
+    /// Sends a commit that tells of a new file, or of none.
+    pub(super) async fn send_telling(
+        &self,
+        ino: Ino,
+        file: Option<&Arc<File>>,
+        telling: Option<Telling>,
+        mut request: v1::CommitReq,
+    ) -> Result<v1::CommitRep> {
+        let made = telling.as_ref().map(|telling| Arc::clone(&telling.file));
+        request.create = made.as_ref().map(|made| Box::new(made.to_wire()));
+        let (asked, late) = (self.client.metadata.asked(), self.client.late.made());
+        let durable = !(request.attrs_only && made.is_some());
         let apply = move |client: &Client, reply: &v1::CommitRep| {
-            client.late.flushed(made);
-            let attr = convert::need_attr(reply.attr.clone())?;
-            client.metadata.own_attr(asked, &reply.mark.unwrap_or_default(), attr);
+            match durable {
+                true => client.late.flushed(late),
+                false => client.late.add(),
+            }
+            let (attr, mark) = (convert::need_attr(reply.attr.clone())?, reply.mark);
+            let mark = mark.unwrap_or_default();
+            match made {
+                None => client.metadata.own_attr(asked, &mark, attr),
+                Some(made) => {
+                    let dir = convert::need_attr(reply.dir.clone())?;
+                    client.metadata.told(asked, &mark, dir, &made.name, attr);
+                }
+            }
             Ok(())
         };
-        let who = self.committer(file.ino).await?;
-        self.client.change(&who, vec![Key::Attr(file.ino)], request, apply).await
+        let who = self.committer(ino).await?;
+        let sent = Box::pin(self.client.change(&who, vec![Key::Attr(ino)], request, apply)).await;
+        let Some(telling) = telling else { return sent };
+        let sent = sent.map_err(|error| self.not_made(&telling.file, file, error));
+        if sent.as_ref().err().is_none_or(is_final) {
+            self.client.deferrals.end(telling);
+        }
+        sent
     }
 
     /// Who commits: the lease is proof enough. But times that ride along are the owner's to set, and

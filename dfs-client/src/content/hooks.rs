@@ -11,6 +11,7 @@ use dfs_core::{Code, Fence, GrantId, Ino, Result};
 use dfs_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 impl ContentHooks for Content {
     fn is_open(&self, ino: Ino) -> bool {
@@ -104,6 +105,14 @@ impl ContentHooks for Content {
                 self.carry_out(&file, Effect::Advance);
             }
         }
+    }
+
+    fn tell(&self, ino: Ino) -> JoinHandle<()> {
+        let content = self.arc();
+        self.client.runtime.spawn(async move {
+            // The commit of its content fails in the same way, and says so to who waits for it.
+            let _ = content.tell_alone(ino).await;
+        })
     }
 
     fn restate(&self) -> Restated {

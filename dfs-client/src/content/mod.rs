@@ -12,6 +12,7 @@ mod background;
 mod beside;
 mod clone;
 mod commit;
+mod deferred;
 mod fetch;
 mod handle;
 mod hooks;
@@ -41,13 +42,14 @@ use crate::recovered::RecoveryArea;
 use dfs_core::inode_state::{Effect, Event};
 use dfs_core::limits::AHEAD_OF_ALL;
 use dfs_core::{BootTime, Ino, Result};
+use dfs_proto::v1;
 use inode::{File, Pages, State};
 use lru::LruCache;
 pub(crate) use remote::held;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// Files without open handle that are remembered with their extents.
 const IDLE_FILES_MAX: usize = 1024;
@@ -69,6 +71,9 @@ pub struct Content {
     /// Taken before any other lock, and for a moment.
     beside: Mutex<beside::Beside>,
     passthrough: passthrough::Passthrough,
+    /// What tells the server of files that an earlier daemon made, and whether it was told.
+    left_over: tokio::sync::Mutex<Vec<v1::CommitReq>>,
+    told_left_over: OnceCell<()>,
     me: Weak<Content>,
 }
 
@@ -106,6 +111,8 @@ impl Content {
             }),
             beside: Mutex::new(beside::Beside::new()),
             passthrough,
+            left_over: tokio::sync::Mutex::default(),
+            told_left_over: OnceCell::new(),
             me: me.clone(),
         })
     }

@@ -71,18 +71,37 @@ impl Content {
         grant: Option<Held>,
         flags: OpenFlags,
     ) -> Result<Opened> {
-        let file = self.file(attr.ino, attr.content_ver, attr.size)?;
-        file.lock().pages = Pages::Of(attr.content_ver);
-        let counted = Counted::new(self, &file, flags)?;
         if let Some(held) = grant {
-            self.own(&file, who, held)?;
-            // Nobody else can have asked for the lease of a file that did not exist.
-            file.lock().machine.step(self.now(), Event::Wanted);
-            self.step(&file, Event::Granted(held));
-        } else if flags.write {
+            return self.open_new(who, attr, held, flags);
+        }
+        let (file, counted) = self.count_new(attr, flags)?;
+        if flags.write {
             self.open_to_write(&file, who, OpenFlags { truncate: false, ..flags }).await?;
         }
         Ok(self.opened(counted, who, flags, None))
+    }
+
+    /// Opens a file that nobody else can have opened yet, with its lease.
+    pub(super) fn open_new(
+        &self,
+        who: &Credentials,
+        attr: &Attr,
+        held: Held,
+        flags: OpenFlags,
+    ) -> Result<Opened> {
+        let (file, counted) = self.count_new(attr, flags)?;
+        self.own(&file, who, held)?;
+        // Nobody else can have asked for the lease of a file that did not exist.
+        file.lock().machine.step(self.now(), Event::Wanted);
+        self.step(&file, Event::Granted(held));
+        Ok(self.opened(counted, who, flags, None))
+    }
+
+    fn count_new(&self, attr: &Attr, flags: OpenFlags) -> Result<(Arc<File>, Counted<'_>)> {
+        let file = self.file(attr.ino, attr.content_ver, attr.size)?;
+        file.lock().pages = Pages::Of(attr.content_ver);
+        let counted = Counted::new(self, &file, flags)?;
+        Ok((file, counted))
     }
 
     /// The file, if it is here or its attributes are: no question is needed before the lease.
@@ -219,6 +238,10 @@ impl Content {
             }
             Ok(committed) => committed,
         };
+        if !committed {
+            // The name of a new file without content.
+            self.tell(handle.file.ino).await?;
+        }
         handle.usable(handle.flags.write)?;
         handle.unreported()?;
         Ok(committed)

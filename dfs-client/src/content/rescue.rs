@@ -31,6 +31,8 @@ impl Content {
     }
 
     async fn recover_one(&self, file: &Arc<File>, work: &Unsaved) {
+        // The file itself may not be known to the server.
+        self.tell_left_over().await;
         if work.same_boot {
             self.rescue(file, work.header.owner.fence).await;
             return self.commit_in_background(file).await;

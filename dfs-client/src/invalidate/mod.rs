@@ -5,6 +5,7 @@
 //! waits: the kernel's own waiting is done by threads of [`KernelCache`](crate::kernel::KernelCache).
 
 use crate::client::Client;
+use crate::deferred::Deferred;
 use crate::kernel::StaleEntry;
 use crate::metadata::{GivenUp, Key, Stale};
 use crate::session::Events;
@@ -18,7 +19,11 @@ impl Events for Client {
         let mut stale = self.metadata.push(&push);
         let mut ack = v1::Ack { number, ..v1::Ack::default() };
         let mut deleted = Vec::new();
+        let mut untold = Vec::new();
         for what in push.items.into_iter().filter_map(|item| item.what) {
+            if let What::Undelegate(dir) = what {
+                untold.extend(self.deferrals.within(Ino(dir)));
+            }
             self.tell_content(what, &mut ack, &mut deleted);
         }
         if let [ino] = deleted[..]
@@ -28,7 +33,7 @@ impl Events for Client {
             // who watch the file see it go.
             entry.deleted = Some(ino);
         }
-        self.forget_in_kernel(stale, Some(ack));
+        self.forget_in_kernel(stale, self.ack_when_told(untold, ack));
     }
 
     fn drop_all(&self, number: u64, seq: Option<u64>) {
@@ -40,7 +45,7 @@ impl Events for Client {
         // No promise covers the open inodes any more: the ack names them all (PROTOCOL 3.6).
         let open = self.hooks().map(|hooks| hooks.restate().open).unwrap_or_default();
         let ack = v1::Ack { number, open, ..v1::Ack::default() };
-        self.forget_in_kernel(stale, Some(ack));
+        self.forget_in_kernel(stale, self.ack_when_told(self.deferrals.all(), ack));
         // Nobody would tell them of newer versions.
         if let Some(hooks) = self.hooks() {
             hooks.resumed();
@@ -95,6 +100,7 @@ impl Events for Client {
     }
 
     fn restarted(&self) -> v1::ReclaimReq {
+        self.deferrals.void_numbers();
         let stale = self.metadata.drop_all(self.clock.now());
         self.kernel.bump_epoch();
         self.forget_in_kernel(stale, None);
@@ -110,6 +116,7 @@ impl Events for Client {
     }
 
     fn replaced(&self) {
+        self.deferrals.void_numbers();
         self.metadata.heard_all();
         let lost = self.locks.forget_all();
         let Some(hooks) = self.hooks() else { return };
@@ -150,11 +157,29 @@ impl Client {
                 ack.keep.extend(kept.map(|ver| v1::Version { ino: data.ino, ver }));
                 data.ino
             }
-            What::DirNames(_) | What::DirAll(_) => return,
+            What::DirNames(_) | What::DirAll(_) | What::Undelegate(_) => return,
         };
         if hooks.is_open(Ino(ino)) && !ack.open.contains(&ino) {
             ack.open.push(ino);
         }
+    }
+
+    /// The acknowledgement, unless the server must first hear of these files; then it follows that.
+    fn ack_when_told(&self, files: Vec<Arc<Deferred>>, ack: v1::Ack) -> Option<v1::Ack> {
+        let hooks = match self.hooks() {
+            Some(hooks) if !files.is_empty() => hooks,
+            _ => return Some(ack),
+        };
+        let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
+        let tasks: Vec<_> = files.iter().map(|file| hooks.tell(file.drawn.ino)).collect();
+        self.runtime.spawn(async move {
+            for task in tasks {
+                let _ = task.await;
+            }
+            metrics.acks.inc();
+            session.outbox.ack(ack);
+        });
+        None
     }
 
     /// Makes the kernel forget, then acknowledges. Calls that concern nothing the kernel can have

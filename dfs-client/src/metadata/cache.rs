@@ -38,6 +38,8 @@ pub(super) struct Dir {
     pub(super) listing: Option<Listing>,
     /// The kernel may have a listing.
     in_kernel: bool,
+    /// Nobody else knows anything of it.
+    pub(super) delegated: bool,
 }
 
 impl Dir {
@@ -53,10 +55,12 @@ pub(super) struct Cache {
     pub(super) dirs: LruCache<Ino, Dir>,
     /// Sum of the weights of `dirs`.
     pub(super) weight: usize,
-    recent: Recent,
+    pub(super) recent: Recent,
     pub(super) era: u64,
     /// Keys that a change made here touches while it runs.
     changing: HashMap<Key, usize>,
+    /// Directories in which files were made that the server has not heard of, and how many.
+    pub(super) deferring: HashMap<Ino, usize>,
     /// Promises given up, until the server is known to have heard of it: a reply that crossed the
     /// message on the wire carries a promise the server is about to drop.
     pub(super) leaving: HashSet<Key>,
@@ -71,13 +75,14 @@ impl Cache {
             recent: Recent::default(),
             era: 0,
             changing: HashMap::new(),
+            deferring: HashMap::new(),
             leaving: HashSet::new(),
         }
     }
 
     // Questions.
 
-    fn hidden(&self, key: &Key) -> bool {
+    pub(super) fn hidden(&self, key: &Key) -> bool {
         !self.changing.is_empty() && self.changing.contains_key(key)
     }
 
@@ -162,6 +167,7 @@ impl Cache {
                 && self.recent.allows(key, as_of)
                 && self.recent.allows(promise, as_of)
                 && !self.leaving.contains(promise)
+                && !self.is_deferring(key)
         })
     }
 
@@ -243,7 +249,7 @@ impl Cache {
     }
 
     /// A name whose state is unknown and a complete listing exclude each other.
-    fn set_name(&mut self, dir: Ino, name: &Name, target: Option<Target>) {
+    pub(super) fn set_name(&mut self, dir: Ino, name: &Name, target: Option<Target>) {
         if target.is_none() {
             self.drop_listing(dir);
         }
@@ -276,7 +282,7 @@ impl Cache {
 
     /// A read that was answered before a change made here is void, like after a push; one answered
     /// at the very number of the change has seen it.
-    fn changed_here(&mut self, key: Key, as_of: Seq) {
+    pub(super) fn changed_here(&mut self, key: Key, as_of: Seq) {
         self.recent.raise(key, Seq(as_of.0.saturating_sub(1)));
     }
 
@@ -324,6 +330,11 @@ impl Cache {
     pub(super) fn own_listing(&mut self, as_of: Seq, dir: Ino, dir_ver: u64, edit: &Edit) {
         self.changed_here(Key::Listing(dir), as_of);
         let allowed = self.recent.allows(&Key::Listing(dir), as_of);
+        self.edit_listing(allowed, dir, dir_ver, edit);
+    }
+
+    /// Shows a change in a listing, if that is allowed; else there is none any more.
+    pub(super) fn edit_listing(&mut self, allowed: bool, dir: Ino, dir_ver: u64, edit: &Edit) {
         let Some(known) = self.dirs.get_mut(&dir) else { return };
         self.weight -= known.weight();
         let bound = match edit {
@@ -466,6 +477,11 @@ impl Cache {
         if self.weight > weight
             && let Some((&dir, _)) = self.dirs.peek_lru()
         {
+            if self.deferring.contains_key(&dir) {
+                // The server must hear first.
+                self.dirs.promote(&dir);
+                return;
+            }
             self.leaving.insert(Key::Dir(dir));
             out.dirs.push(dir);
             self.pop_dir(dir, now, &mut out.stale);

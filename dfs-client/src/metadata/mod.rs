@@ -6,6 +6,7 @@
 //! anything that waits.
 
 mod cache;
+mod deferral;
 mod listing;
 mod places;
 mod recent;
@@ -315,6 +316,39 @@ impl Metadata {
             cache.own_listing(as_of, ino, dir_ver, edit);
         }
         cache.own_dir(asked, as_of, mark.promised_dir_attr, dir);
+        if mark.delegated_dir {
+            cache.delegated(asked, as_of, ino);
+        }
+    }
+
+    /// A reply to a change made here, true at `as_of`, says that only this client knows a directory.
+    pub fn delegated(&self, asked: Asked, as_of: Seq, dir: Ino) {
+        self.cache().delegated(asked, as_of, dir);
+    }
+
+    /// Whether only this client knows a directory.
+    pub fn is_delegated(&self, dir: Ino) -> bool {
+        self.cache().is_delegated(dir)
+    }
+
+    /// Makes a file here before the server hears of it, if `dir` is delegated to this client and has no
+    /// such name; `child` makes the attributes from those of the directory. Until
+    /// [`told`](Self::told) or [`unmade`](Self::unmade) no reply of the server counts there.
+    pub fn defer(&self, dir: Ino, name: &Name, child: impl FnOnce(&Attr) -> Attr) -> Option<Attr> {
+        let attr = self.cache().defer(dir, name, child)?;
+        self.saw(dir, name, Target::Present(attr.ino));
+        Some(attr)
+    }
+
+    /// The server has made the file: takes its attributes and those of its directory from the reply.
+    pub fn told(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, attr: Attr) {
+        let mut cache = self.cache();
+        cache.told(asked, mark, dir, name, attr);
+    }
+
+    /// The server will never make the file.
+    pub fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
+        self.cache().unmade(dir, name, ino);
     }
 
     /// Forgets what is known of some keys, because a change made here may or may not have happened.
@@ -347,6 +381,7 @@ impl Metadata {
                     cache.push_names(Ino(dir.ino), &names, seq, now, &mut stale);
                 }
                 What::DirAll(dir) => cache.push_dir(Ino(*dir), seq, now, &mut stale),
+                What::Undelegate(dir) => cache.undelegate(Ino(*dir), seq),
             }
         }
         stale

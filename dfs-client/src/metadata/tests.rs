@@ -79,7 +79,7 @@ struct Model {
     heard: VecDeque<(Vec<Ino>, Vec<Ino>)>,
 }
 
-fn name(n: u64) -> Name {
+pub(super) fn name(n: u64) -> Name {
     Name::new(format!("n{n}").as_bytes()).unwrap()
 }
 
@@ -131,7 +131,7 @@ impl Model {
         if promised_dir {
             self.promises.insert((true, DIR.0));
         }
-        v1::Mark { as_of: self.seq, promised_attr, promised_dir, promised_dir_attr: false }
+        v1::Mark { as_of: self.seq, promised_attr, promised_dir, ..v1::Mark::default() }
     }
 
     fn ask(&mut self, step: &Step) {
@@ -376,8 +376,8 @@ proptest! {
     }
 }
 
-fn promised(as_of: u64) -> v1::Mark {
-    v1::Mark { as_of, promised_attr: true, promised_dir: true, promised_dir_attr: false }
+pub(super) fn promised(as_of: u64) -> v1::Mark {
+    v1::Mark { as_of, promised_attr: true, promised_dir: true, ..v1::Mark::default() }
 }
 
 #[test]

@@ -116,6 +116,7 @@ verbs! {
     Release "release": ReleaseReq => ReleaseRep, coherence CoherenceClient::release, true, [streamed];
     Rescue "rescue": RescueReq => AcquireRep, coherence CoherenceClient::rescue, true, [alone];
     NewUpload "new_upload": NewUploadReq => NewUploadRep, coherence CoherenceClient::new_upload, true, [streamed];
+    Reserve "reserve": ReserveReq => ReserveRep, coherence CoherenceClient::reserve, false, [alone];
     Commit "commit": CommitReq => CommitRep, coherence CoherenceClient::commit, true, [streamed];
     Clone "clone": CloneReq => CommitRep, coherence CoherenceClient::clone, true, [streamed];
     Lock "lock": LockReq => LockRep, coherence CoherenceClient::lock, true, [alone];

@@ -31,6 +31,9 @@ impl Client {
             // Nobody has made a name in it yet.
             let empty = Listing::new(0, Arc::default());
             self.metadata.store_listing(asked, Seq(mark.as_of), attr.ino, empty);
+            if mark.delegated_made {
+                self.metadata.delegated(asked, Seq(mark.as_of), attr.ino);
+            }
         }
         let edit = Some(Edit::Added(name.clone(), attr.ino, attr.kind));
         let target = Some(Target::Present(attr.ino));

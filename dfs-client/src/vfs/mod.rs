@@ -20,6 +20,7 @@ mod walk;
 mod write;
 mod xattr;
 
+pub(crate) use create::touched_by;
 pub use types::*;
 
 use crate::cache::Cache;
@@ -70,6 +71,8 @@ impl Vfs {
     pub(crate) async fn over(client: Arc<Client>, content: Arc<Content>) -> Result<Vfs> {
         let lease = timeout(FIRST_LEASE, client.session.gate_until(None)).await;
         lease.map_err(|_| FsError::new(Code::Unavailable, "the server gives no lease"))??;
+        let told = timeout(FIRST_LEASE, content.tell_left_over()).await;
+        told.map_err(|_| FsError::new(Code::Unavailable, "the server does not answer"))?;
         let root = subtree(&client).await?;
         client.metadata.paths_begin_at(root);
         let (dirs, totals) = (dir::Handles::default(), statfs::Totals::default());

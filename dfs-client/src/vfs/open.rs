@@ -59,6 +59,28 @@ impl Vfs {
         Ok((self.entry(dir, &name, attr), opened))
     }
 
+    /// As [`create`](Vfs::create), if that can be done without asking anybody: the file is opened for
+    /// writing, and its directory delegated to this client. None: it was not done. `who` is asked only
+    /// if it may be.
+    pub fn create_now(
+        &self,
+        who: impl FnOnce() -> Credentials,
+        dir: Ino,
+        name: &[u8],
+        mode: NewMode,
+        flags: OpenFlags,
+    ) -> Option<Result<(Entry, Opened)>> {
+        let squash = self.client.session.root_squash();
+        if !flags.write || self.client.config.read_only || squash {
+            return None;
+        }
+        let name = Name::new(name).ok()?;
+        self.client.session.lease_left()?;
+        let mode = NewMode { mode: mode.mode & MODE_MASK, ..mode };
+        let made = self.content.make_here(who, dir, &name, mode, flags)?;
+        Some(made.map(|(attr, opened)| (self.entry(dir, &name, attr), opened)))
+    }
+
     /// Opens a file at its current version (open(2)); see [`OpenFlags`].
     ///
     /// Errors: `AccessDenied`, `ReadOnly`, `IsDirectory`, `Stale`; for writing those of taking the

@@ -1,6 +1,7 @@
 //! One pass over a directory.
 
 use crate::client::Client;
+use crate::interrupt;
 use crate::metadata::{Asked, FIRST_COOKIE, Item, LISTING_MAX, Listing, Target};
 use crate::rpc::Pages;
 use dfs_core::access::Credentials;
@@ -114,6 +115,7 @@ impl Walk {
     async fn next_page(&mut self, client: &Client, dir: Ino) -> Result<bool> {
         loop {
             let Some(pages) = &mut self.pages else { return Ok(false) };
+            interrupt::wait(client.tell_made::<v1::GetAttrReq>()).await?;
             let asked = client.metadata.asked();
             let Some(page) = pages.next().await? else { return Ok(false) };
             let end = page.end;

@@ -62,6 +62,9 @@ pub struct Reclaim {
     pub mode: Mode,
     /// On which bytes; not empty.
     pub range: Range,
+    /// Guaranteed time of possession from now on: of a grant that is new, though its number is not
+    /// (`docs/design/0025`).
+    pub min_hold: Duration,
 }
 
 /// What happened.

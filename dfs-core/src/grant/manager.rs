@@ -106,7 +106,7 @@ impl Manager {
 
     /// Reinserts a grant of before the restart (K17).
     pub(super) fn reclaim(&mut self, claim: Reclaim, step: &mut Step) -> bool {
-        let Reclaim { session, ino, id, fence, mode, range } = claim;
+        let Reclaim { session, ino, id, fence, mode, range, min_hold } = claim;
         let min_until = BootTime::default();
         let grant = Grant { id, session, ino, mode, range, fence, min_until };
         if let Some(held) = self.grants.get(&id) {
@@ -120,6 +120,10 @@ impl Manager {
         if !given_out || self.conflicting(session, mode, range).next().is_some() {
             return false;
         }
+        let grant = match min_hold.is_zero() {
+            true => grant,
+            false => Grant { min_until: step.now + min_hold, ..grant },
+        };
         self.grants.insert(id, Held { grant, state: State::Held });
         step.out.push(Effect::Reclaimed { grant });
         self.settle(step);

@@ -94,6 +94,12 @@ pub enum Item {
         /// The inode.
         ino: Ino,
     },
+    /// Somebody else looks at a directory that was delegated: what was made in it and not told yet
+    /// must be told before the ack. The promise stays, the delegation ends.
+    Undelegate {
+        /// The directory.
+        dir: Ino,
+    },
 }
 
 impl Item {
@@ -101,13 +107,15 @@ impl Item {
     pub fn key(&self) -> Key {
         match self {
             Item::Attr { ino } | Item::Data { ino, .. } | Item::Nlink0 { ino } => Key::Attr(*ino),
-            Item::DirNames { dir, .. } | Item::DirAll { dir } => Key::Dir(*dir),
+            Item::DirNames { dir, .. } | Item::DirAll { dir } | Item::Undelegate { dir } => {
+                Key::Dir(*dir)
+            }
         }
     }
 
     /// Whether the promise ends with the ack of it.
     pub fn uses_up(&self) -> bool {
-        !matches!(self, Item::DirNames { .. })
+        !matches!(self, Item::DirNames { .. } | Item::Undelegate { .. })
     }
 
     /// What it counts in the bound of a push queue.
@@ -170,7 +178,8 @@ pub enum Event {
         intents: Vec<(IntentKey, Hold)>,
     },
     /// The preconditions hold: tell the holders. Each item must be covered by an intent of `m`:
-    /// `Name` exclusive for each of `DirNames`, `Dir` exclusive for `DirAll`, else `Attr`.
+    /// `Name` exclusive for each of `DirNames`, `Dir` exclusive for `DirAll`, none for `Undelegate`,
+    /// else `Attr`.
     Push {
         /// The mutation, after its `Granted`.
         m: MutationId,
@@ -185,6 +194,8 @@ pub enum Event {
         m: MutationId,
         /// What the origin shall have promises on; answered by `Kept`.
         keep: Vec<Key>,
+        /// Whether it can use directories of its own (`docs/design/0025`).
+        delegate: bool,
     },
     /// The mutation does not happen; allowed at any time before `Committed`, also when unknown.
     Abort {
@@ -297,6 +308,8 @@ pub enum Effect {
         m: MutationId,
         /// A part of `Committed.keep`, in its order.
         keys: Vec<Key>,
+        /// Directories among them that are the origin's alone from now on, or were.
+        delegated: Vec<Ino>,
     },
     /// Send it if the session has a control stream; else nothing, `Attach` repeats it.
     Send {

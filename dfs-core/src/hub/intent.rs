@@ -154,6 +154,7 @@ impl Intents {
         let attr = |ino: Ino| held(IntentKey::Attr(ino), false);
         match item {
             Item::Attr { ino } | Item::Data { ino, .. } | Item::Nlink0 { ino } => attr(*ino),
+            Item::Undelegate { .. } => true,
             Item::DirAll { dir } => held(IntentKey::Dir(*dir), true),
             Item::DirNames { dir, names } => {
                 names.iter().all(|n| held(IntentKey::Name(*dir, n.clone()), true))

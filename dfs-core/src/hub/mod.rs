@@ -13,9 +13,11 @@
 //!   a further change of the same key waits for the same client again.
 //! * While a mutation holds an intent no promise is given that it could break.
 //! * Every open handle of a live session is covered by a promise or a hold (I19).
+//! * Nobody but its holder has a promise on a delegated directory.
 //!
 //! It never commits, sends, or judges whether a mutation is allowed.
 
+mod delegation;
 mod event;
 mod heat;
 mod hold;
@@ -105,7 +107,9 @@ impl Hub {
             Event::Push { m, items, origin_open } => {
                 self.push(now, m, items, origin_open, seq, &mut out);
             }
-            Event::Committed { m, keep } => self.committed(now, m, keep, &mut out),
+            Event::Committed { m, keep, delegate } => {
+                self.committed(now, m, keep, delegate, &mut out);
+            }
             Event::Abort { m } => self.abort(m, &mut out),
             Event::Ack { session, number, open, keep } => {
                 self.hold_open(session, &open);
@@ -160,6 +164,9 @@ impl Hub {
         let live = |line: &Line| line.active && line.drop_all.is_none();
         if !self.lines.get(&session).is_some_and(live) || self.heat.is_hot(now, key) {
             return false; // H2
+        }
+        if self.delegated_from(session, key).is_some() {
+            return false;
         }
         if let Key::Attr(ino) = key
             && self.holds.is_orphan(ino)

@@ -64,7 +64,10 @@ impl Hub {
         for item in &mut items {
             assert!(self.intents.cover(m, item), "mutation {m} has no intent for {item:?}");
             let key = item.key();
-            let holders: Vec<SessionId> = self.promises.holders(key).collect();
+            let holders: Vec<SessionId> = match item {
+                Item::Undelegate { dir } => self.promises.delegate(*dir).into_iter().collect(),
+                _ => self.promises.holders(key).collect(),
+            };
             let hot = self.heat.changed(now, key, holders.len(), &self.config);
             if let (true, Key::Dir(dir)) = (hot, key) {
                 // Naming names would keep the promises, and the storm with them.
@@ -122,6 +125,7 @@ impl Hub {
         now: BootTime,
         m: MutationId,
         mut keep: Vec<Key>,
+        delegate: bool,
         out: &mut Vec<Effect>,
     ) {
         let mutation = self.mutations.remove(&m).expect("commit of an unknown mutation");
@@ -139,7 +143,8 @@ impl Hub {
         keep.retain(|key| {
             !self.intents.conflicts_after_own(*key) && self.give(now, mutation.origin, *key)
         });
-        out.push(Effect::Kept { m, keys: keep });
+        let delegated = if delegate { self.delegate(mutation.origin, &keep) } else { Vec::new() };
+        out.push(Effect::Kept { m, keys: keep, delegated });
         self.wake(left, out);
     }
 

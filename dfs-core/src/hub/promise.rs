@@ -22,6 +22,9 @@ struct Held {
 pub(super) struct Promises {
     by_key: BTreeSet<(PackedKey, SessionId)>,
     by_session: BTreeMap<SessionId, Held>,
+    /// Directories whose names are promised to one session that may change them before it says so.
+    /// Ends with its promise at the latest.
+    delegated: BTreeMap<Ino, SessionId>,
     given: u64,
 }
 
@@ -48,6 +51,7 @@ impl Promises {
         if !self.by_key.remove(&(key, session)) {
             return false;
         }
+        self.not_promised(session, key);
         let held = self.by_session.get_mut(&session).expect("session of a promise");
         held.keys.remove(&key);
         held.used.remove(&key);
@@ -77,11 +81,36 @@ impl Promises {
         let mut inos = Vec::new();
         for key in held.keys.into_keys() {
             self.by_key.remove(&(key, session));
+            self.not_promised(session, key);
             if let Key::Attr(ino) = key.into() {
                 inos.push(ino);
             }
         }
         inos
+    }
+
+    fn not_promised(&mut self, session: SessionId, key: PackedKey) {
+        if let Key::Dir(dir) = key.into() {
+            self.undelegate(session, dir);
+        }
+    }
+
+    /// Delegates a directory whose names are promised to the session.
+    pub fn delegate_to(&mut self, session: SessionId, dir: Ino) {
+        debug_assert!(self.has(session, Key::Dir(dir)), "a delegation without promise");
+        self.delegated.insert(dir, session);
+    }
+
+    /// To whom a directory is delegated.
+    pub fn delegate(&self, dir: Ino) -> Option<SessionId> {
+        self.delegated.get(&dir).copied()
+    }
+
+    /// Ends the session's delegation of a directory, if it has it.
+    pub fn undelegate(&mut self, session: SessionId, dir: Ino) {
+        if self.delegate(dir) == Some(session) {
+            self.delegated.remove(&dir);
+        }
     }
 
     /// Who has it, by number of session.

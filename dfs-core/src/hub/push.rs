@@ -61,6 +61,11 @@ impl Hub {
                 for item in items.iter().filter(|item| item.uses_up()) {
                     self.promises.settle(session, item.key(), number);
                 }
+                for item in &items {
+                    if let Item::Undelegate { dir } = item {
+                        self.promises.undelegate(session, *dir);
+                    }
+                }
             }
             Push::DropAll { .. } => drop(self.promises.clear(session)), // H10
             Push::Trim { .. } => self.trim_acked(session, number),

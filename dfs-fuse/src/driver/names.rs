@@ -4,7 +4,7 @@ use super::call::{Call, Fail};
 use super::flags;
 use super::passthrough::{self, OpenReply};
 use crate::attr::{self, NO_ATTR, NO_REUSE, Numbers};
-use dfs_client::vfs::{Entry, Found};
+use dfs_client::vfs::{Entry, Found, Opened};
 use dfs_core::access::Privilege;
 use dfs_core::attr::NewMode;
 use dfs_core::{Code, Ino};
@@ -91,16 +91,20 @@ pub fn rename(
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
-    let (vfs, dir, name) = (call.vfs(), call.ino, name.as_bytes().to_vec());
-    let who = call.exactly_who(&[Privilege::SetId]);
-    let numbers = call.numbers();
+    let (vfs, dir, name) = (call.vfs(), call.ino, name.as_bytes());
+    let (flags, numbers) = (flags::open(bits), call.numbers());
+    let who = || call.exactly_who(&[Privilege::SetId]);
     let (answering, backings, op) = (call.vfs(), call.driver.backings.clone(), call.op);
-    let work = async move { vfs.create(&who, dir, &name, mode, flags::open(bits)).await };
-    call.serve_elsewhere(reply, work, move |reply, (entry, opened)| {
+    let answer = move |reply, (entry, opened): (Entry, Opened)| {
         let ino = entry.attr.ino;
         let reply = Created { reply, ttl: entry.ttl, attr: numbers.file_attr(&entry.attr) };
         passthrough::answer((&answering, &backings), (op, ino), reply, &opened);
-    });
+    };
+    let now = || vfs.create_now(who, dir, name, mode, flags);
+    let Some(reply) = call.serve_now(reply, now, answer.clone()) else { return };
+    let (who, name) = (who(), name.to_vec());
+    let work = async move { vfs.create(&who, dir, &name, mode, flags).await };
+    call.serve_elsewhere(reply, work, answer);
 }
 
 /// A reply to a create, and what is in it beside the handle.

@@ -99,11 +99,7 @@ impl NameServer {
         let now = self.clock.now();
         let mut machines = self.lock();
         machines.sessions.check_read(caller.sid, caller.epoch, now)?;
-        let held = machines
-            .grants
-            .holders(guard.ino)
-            .any(|g| g.session == caller.sid && g.id == guard.grant && g.fence == guard.fence);
-        if !held {
+        if !machines.has_grant(caller.sid, guard) {
             // K9
             return Err(FsError::new(Code::Fenced, format!("grant {} is gone", guard.grant)));
         }
@@ -176,7 +172,7 @@ impl NameServer {
         sid: SessionId,
         fence: Option<Fence>,
     ) -> Result<u64> {
-        let ver = self.commit_work(Work::Version).await?.ver;
+        let ver = self.commit_work(Work::Version).await?.number;
         self.lock().uploads.begin(ver, sid, fence);
         Ok(ver)
     }

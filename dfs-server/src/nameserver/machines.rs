@@ -7,15 +7,17 @@
 //! Lock order: this lock, then the sequencer's. Nothing here blocks or waits.
 
 use super::journal::{Fact, Record, Then};
+use super::mutate::Guard;
 use super::outbox::Outboxes;
 use super::replay::Replay;
+use super::reserved::Reserved;
 use super::uploads::Uploads;
 use dfs_core::grant::{self, GrantTable};
 use dfs_core::hub::{self, Hub, Key, MutationId};
 use dfs_core::lock::{self, LockTable};
 use dfs_core::seq::Sequencer;
 use dfs_core::session::{self, LostItem, SessionTable};
-use dfs_core::{BootTime, FsError, Ino, RequestId, Result, Seq, SessionId};
+use dfs_core::{BootTime, FsError, Ino, RequestId, Result, Seq, SessionId, negotiate};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -26,6 +28,15 @@ pub enum Signal {
     Granted,
     /// Nobody serves the old state any more.
     Ready(Vec<(SessionId, Ino, u64)>),
+}
+
+/// What the origin of a change was promised.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// It hears before these change.
+    pub keys: Vec<Key>,
+    /// Directories that are delegated to it.
+    pub delegated: Vec<Ino>,
 }
 
 /// All machines.
@@ -40,13 +51,15 @@ pub struct Machines {
     pub locks: LockTable,
     /// Who writes objects that no commit names yet.
     pub uploads: Uploads,
+    /// Numbers of files that clients may make without saying so.
+    pub reserved: Reserved,
     /// Which operations run.
     pub replay: Replay,
     /// Where messages to clients go.
     pub outboxes: Outboxes,
     seq: Arc<Mutex<Sequencer>>,
     mutations: HashMap<MutationId, oneshot::Sender<Signal>>,
-    kept: HashMap<MutationId, Vec<Key>>,
+    kept: HashMap<MutationId, Kept>,
     requests: HashMap<RequestId, oneshot::Sender<Result<grant::Grant>>>,
     lock_requests: HashMap<RequestId, oneshot::Sender<Result<()>>>,
     /// The journal's rows of the sessions that are not over.
@@ -75,6 +88,7 @@ impl Machines {
             hub: Hub::new(hub::Config::default()),
             locks: LockTable::new(lock::Config::default()),
             uploads: Uploads::default(),
+            reserved: Reserved::default(),
             replay: Replay::default(),
             outboxes: Outboxes::default(),
             seq,
@@ -166,10 +180,35 @@ impl Machines {
         rx
     }
 
-    /// A mutation is durable: returns what the origin was promised of `keep`.
-    pub fn committed(&mut self, now: BootTime, m: MutationId, keep: Vec<Key>) -> Vec<Key> {
-        self.hub(now, hub::Event::Committed { m, keep });
+    /// A mutation is durable: returns what its origin was promised of `keep`.
+    pub fn committed(
+        &mut self,
+        now: BootTime,
+        m: MutationId,
+        origin: SessionId,
+        keep: Vec<Key>,
+    ) -> Kept {
+        let delegate = self.outboxes.understands(origin, negotiate::DELEGATION);
+        self.hub(now, hub::Event::Committed { m, keep, delegate });
         self.kept.remove(&m).unwrap_or_default()
+    }
+
+    /// Whether the session has this very grant.
+    pub fn has_grant(&self, sid: SessionId, guard: Guard) -> bool {
+        let own =
+            |g: grant::Grant| g.session == sid && g.id == guard.grant && g.fence == guard.fence;
+        self.grants.holders(guard.ino).any(own)
+    }
+
+    /// Draws so many sequence numbers that follow each other; the first.
+    pub fn draw(&mut self, count: u32) -> Seq {
+        self.with_seq(|_, seq| {
+            let first = seq.next();
+            for _ in 1..count {
+                seq.next();
+            }
+            first
+        })
     }
 
     /// A mutation does not happen.
@@ -234,6 +273,14 @@ impl Machines {
         answer
     }
 
+    fn closed(&mut self, sid: SessionId, reason: session::CloseReason) {
+        tracing::info!(session = %sid, ?reason, "session closed");
+        if let (session::CloseReason::Replaced, Some(row)) = (reason, self.rows.get(&sid)) {
+            self.reserved.leave(sid, row.uuid);
+        }
+        self.record(Fact::Close(sid), Then::Nothing);
+    }
+
     fn queue_grant(&mut self, now: BootTime, event: grant::Event, queue: &mut VecDeque<Effect>) {
         let effects = self.with_seq(|m, seq| m.grants.step(now, event, seq));
         queue.extend(effects.into_iter().map(Effect::Grant));
@@ -271,13 +318,13 @@ impl Machines {
             session::Effect::JournalOpen { session } => {
                 let sid = session.sid;
                 self.replay.opened(sid);
+                self.reserved.inherit(sid, session.uuid);
                 self.rows.insert(sid, session.clone());
                 self.record(Fact::Open(session), Then::Nothing);
                 self.queue_hub(now, hub::Event::Activate { session: sid }, queue);
             }
             session::Effect::JournalClose { sid, reason } => {
-                tracing::info!(session = %sid, ?reason, "session closed");
-                self.record(Fact::Close(sid), Then::Nothing);
+                self.closed(sid, reason);
             }
             session::Effect::JournalLost { sid, item } => {
                 tracing::warn!(session = %sid, ?item, "taken from a session by force");
@@ -302,6 +349,7 @@ impl Machines {
                 self.queue_grant(now, grant::Event::Gone { session: sid }, queue);
                 self.queue_lock(now, lock::Event::Gone { session: sid }, queue);
                 self.uploads.forget(sid);
+                self.reserved.forget(sid);
             }
             session::Effect::JournalReturned { sid } => {
                 self.record_row(sid, |row| row.absent = false);
@@ -312,6 +360,7 @@ impl Machines {
                 self.queue_grant(now, grant::Event::Gone { session: sid }, queue);
                 self.queue_lock(now, lock::Event::Gone { session: sid }, queue);
                 self.uploads.forget(sid);
+                self.reserved.forget(sid);
                 self.replay.forget(sid);
                 self.outboxes.close(sid);
             }
@@ -382,8 +431,8 @@ impl Machines {
         match effect {
             hub::Effect::Granted { m } => self.signal(m, Signal::Granted),
             hub::Effect::Ready { m, kept, .. } => self.signal(m, Signal::Ready(kept)),
-            hub::Effect::Kept { m, keys } => {
-                self.kept.insert(m, keys);
+            hub::Effect::Kept { m, keys, delegated } => {
+                self.kept.insert(m, Kept { keys, delegated });
             }
             hub::Effect::Send { session, push } => {
                 let as_of = self.as_of();

@@ -21,6 +21,7 @@ pub mod reads;
 mod reclaim;
 pub mod recovery;
 mod replay;
+mod reserved;
 pub mod resolve;
 pub mod sessions;
 mod uploads;

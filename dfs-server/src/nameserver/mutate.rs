@@ -4,11 +4,11 @@
 //! client that asks again is attached to it (PROTOCOL 2.7).
 
 use super::committer::{AnswerKey, Done, Turn, Work};
-use super::machines::Signal;
+use super::machines::{Kept, Signal};
 use super::op::{Context, Op, Outcome, Verdict};
 use super::replay::Arrival;
 use super::{Caller, NameServer};
-use dfs_core::hub::{Key, MutationId};
+use dfs_core::hub::{self, Key, MutationId};
 use dfs_core::range::Range;
 use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Applied {
     /// When that was true.
     pub as_of: Seq,
     /// Promises the caller has.
-    pub promised: Vec<Key>,
+    pub kept: Kept,
 }
 
 impl NameServer {
@@ -95,7 +95,7 @@ impl NameServer {
     }
 
     fn unpromised(&self, outcome: Outcome) -> Applied {
-        Applied { outcome, as_of: self.lock().as_of(), promised: Vec::new() }
+        Applied { outcome, as_of: self.lock().as_of(), kept: Kept::default() }
     }
 
     async fn run_once(
@@ -126,6 +126,16 @@ impl NameServer {
         let intents = mutation.op.intents(&cx, &*self.store)?;
         let (running, granted) = Running::begin(self.clone(), caller.sid, intents.clone());
         granted.await.map_err(|_| stopping())?;
+        let delegated = {
+            let keys = intents.iter().map(|(key, _)| key);
+            self.lock().hub.delegated_under(caller.sid, keys)
+        };
+        if let Some(dir) = delegated {
+            // Who has it to itself may need these intents to say what it made.
+            drop(running);
+            self.end_delegation(dir).await?;
+            return Ok(None);
+        }
         if mutation.op.intents(&cx, &*self.store)? != intents {
             return Ok(None);
         }
@@ -206,7 +216,7 @@ impl NameServer {
     fn applied(&self, running: Running, done: Done) -> Result<Applied> {
         let mut outcome = done.outcome;
         let keep = promises_for(&outcome);
-        let (promised, as_of) = running.committed(keep);
+        let (kept, as_of) = running.committed(keep);
         let made = outcome.made_directory().is_some();
         let made = if made { &mut outcome.object } else { &mut None };
         let shared = [&mut outcome.dir, &mut outcome.to_dir, made];
@@ -215,9 +225,24 @@ impl NameServer {
                 *attr = row.attr;
             }
         }
-        Ok(Applied { outcome, as_of, promised })
+        Ok(Applied { outcome, as_of, kept })
+    }
+
+    /// Returns when a directory is delegated to nobody: who had it has told what it made there, or
+    /// its session lapsed. Must not be called with an intent held.
+    pub(super) async fn end_delegation(self: &Arc<Self>, dir: Ino) -> Result<()> {
+        let (running, granted) = Running::begin(self.clone(), NOBODY, Vec::new());
+        granted.await.map_err(|_| stopping())?;
+        let item = hub::Item::Undelegate { dir };
+        let told = self.lock().push(self.clock.now(), running.m, vec![item], Vec::new());
+        told.await.map_err(|_| stopping())?;
+        running.committed(Vec::new());
+        Ok(())
     }
 }
+
+/// Origin of what the server does itself: no session has this number.
+const NOBODY: SessionId = SessionId(0);
 
 /// What a caller should be promised after its change.
 fn promises_for(outcome: &Outcome) -> Vec<Key> {
@@ -237,6 +262,7 @@ fn promises_for(outcome: &Outcome) -> Vec<Key> {
 /// A mutation at the hub; dropping it aborts it there.
 struct Running {
     server: Arc<NameServer>,
+    origin: SessionId,
     m: MutationId,
     ended: bool,
 }
@@ -249,14 +275,14 @@ impl Running {
     ) -> (Running, oneshot::Receiver<Signal>) {
         let now = server.clock.now();
         let (m, granted) = server.lock().begin(now, origin, intents);
-        (Running { server, m, ended: false }, granted)
+        (Running { server, origin, m, ended: false }, granted)
     }
 
-    fn committed(mut self, keep: Vec<Key>) -> (Vec<Key>, Seq) {
+    fn committed(mut self, keep: Vec<Key>) -> (Kept, Seq) {
         self.ended = true;
         let mut machines = self.server.lock();
-        let promised = machines.committed(self.server.clock.now(), self.m, keep);
-        (promised, machines.as_of())
+        let kept = machines.committed(self.server.clock.now(), self.m, self.origin, keep);
+        (kept, machines.as_of())
     }
 }
 

@@ -47,6 +47,11 @@ impl Outboxes {
         (self.streams, rx)
     }
 
+    /// Whether a session has a stream, to a client with this feature.
+    pub fn understands(&self, sid: SessionId, feature: &str) -> bool {
+        self.open.get(&sid).is_some_and(|outbox| outbox.features.contains(&feature))
+    }
+
     /// That stream is over.
     pub fn close_stream(&mut self, sid: SessionId, stream: u64) {
         if self.open.get(&sid).is_some_and(|outbox| outbox.stream == stream) {
@@ -128,6 +133,7 @@ fn item_to(item: &Item) -> v1::InvalItem {
             unchanged_below: *unchanged_below,
         }),
         Item::Nlink0 { ino } => inval_item::What::Nlink0(ino.0),
+        Item::Undelegate { dir } => inval_item::What::Undelegate(dir.0),
     };
     v1::InvalItem { what: Some(what) }
 }

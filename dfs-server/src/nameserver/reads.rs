@@ -11,6 +11,7 @@ use dfs_core::attr::Attr;
 use dfs_core::hub::Key;
 use dfs_core::name::Name;
 use dfs_core::{Code, FsError, Ino, Result, Seq};
+use std::sync::Arc;
 
 /// What a reply may say about the future.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +22,16 @@ pub struct Promised {
     pub attr: bool,
     /// The names are promised.
     pub names: bool,
+    /// This directory is delegated to another client, which may have changed it: what was read does
+    /// not count.
+    pub delegated: Option<Ino>,
+}
+
+impl Promised {
+    /// A reply that is about both.
+    fn and(self, other: Promised) -> Promised {
+        Promised { attr: other.attr, delegated: self.delegated.or(other.delegated), ..self }
+    }
 }
 
 /// Times the state may move under a read before the caller is asked to retry.
@@ -37,22 +48,48 @@ impl NameServer {
         self.lock().sessions.check_read(caller.sid, caller.epoch, self.clock.now())
     }
 
-    /// Promises an attribute key; `as_of` is the moment before the state is read.
-    pub(super) fn promise_attr(&self, caller: &Caller, ino: Ino) -> Promised {
-        let (attr, as_of) = self.promise(caller, Key::Attr(ino), None);
-        Promised { as_of, attr, names: false }
+    /// Reads until what was read is delegated to nobody else.
+    async fn undelegated<T>(
+        self: &Arc<Self>,
+        read: impl Fn() -> Result<(T, Promised)>,
+    ) -> Result<(T, Promised)> {
+        for _ in 0..REREADS {
+            let (found, promised) = read()?;
+            match promised.delegated {
+                None => return Ok((found, promised)),
+                Some(dir) => self.end_delegation(dir).await?,
+            }
+        }
+        Err(busy("directory"))
     }
 
-    fn promise(&self, caller: &Caller, key: Key, name: Option<&Name>) -> (bool, Seq) {
+    /// Promises an attribute key; `as_of` is the moment before the state is read.
+    pub(super) fn promise_attr(&self, caller: &Caller, ino: Ino) -> Promised {
+        let promised = self.promise(caller, Key::Attr(ino), None);
+        Promised { attr: promised.names, names: false, ..promised }
+    }
+
+    /// As `names`, whatever the key.
+    fn promise(&self, caller: &Caller, key: Key, name: Option<&Name>) -> Promised {
         let now = self.clock.now();
         let mut machines = self.lock();
-        let given =
+        let delegated = machines.hub.delegated_from(caller.sid, key);
+        let names =
             !machines.sessions.in_grace() && machines.hub.promise(now, caller.sid, key, name);
-        (given, machines.as_of())
+        Promised { as_of: machines.as_of(), attr: false, names, delegated }
     }
 
     /// Looks a name up; `None`: absent.
-    pub fn lookup(
+    pub async fn lookup(
+        self: &Arc<Self>,
+        caller: &Caller,
+        dir: Ino,
+        name: &Name,
+    ) -> Result<(Option<Attr>, Promised)> {
+        self.undelegated(|| self.read_name(caller, dir, name)).await
+    }
+
+    fn read_name(
         &self,
         caller: &Caller,
         dir: Ino,
@@ -61,48 +98,69 @@ impl NameServer {
         self.may_read(caller)?;
         let cx = self.context(caller);
         for _ in 0..REREADS {
-            let (names, as_of) = self.promise(caller, Key::Dir(dir), Some(name));
+            let names = self.promise(caller, Key::Dir(dir), Some(name));
             resolve::search(&cx, &*self.store, dir)?;
             let Some(found) = resolve::entry(&self.cookie_key, &*self.store, dir, name)? else {
-                return Ok((None, Promised { as_of, attr: false, names }));
+                return Ok((None, names));
             };
-            let promised = self.promise_attr(caller, found.ino);
+            let attr = self.promise_attr(caller, found.ino);
             if let Some(row) = self.store.inode(found.ino)? {
-                return Ok((Some(row.attr), Promised { as_of, attr: promised.attr, names }));
+                return Ok((Some(row.attr), names.and(attr)));
             }
         }
         Err(busy("name"))
     }
 
     /// Walks a path; `None`: a component is absent.
-    pub fn lookup_path(&self, caller: &Caller, dir: Ino, path: &[Name]) -> Result<Option<Attr>> {
-        self.may_read(caller)?;
-        resolve::lookup_path(&self.context(caller), &*self.store, dir, path)
+    pub async fn lookup_path(
+        self: &Arc<Self>,
+        caller: &Caller,
+        dir: Ino,
+        path: &[Name],
+    ) -> Result<Option<Attr>> {
+        let (mut at, _) = self.attributes(caller, dir).await?;
+        for name in path {
+            match self.lookup(caller, at.ino, name).await? {
+                (Some(found), _) => at = found,
+                (None, _) => return Ok(None),
+            }
+        }
+        Ok(Some(at))
     }
 
     /// Attributes of an inode.
-    pub fn attributes(&self, caller: &Caller, ino: Ino) -> Result<(Attr, Promised)> {
-        self.may_read(caller)?;
-        let promised = self.promise_attr(caller, ino);
-        Ok((resolve::attr(&*self.store, ino)?, promised))
-    }
-
-    /// All extended attributes of an inode.
-    pub fn extended_attributes(
-        &self,
+    pub async fn attributes(
+        self: &Arc<Self>,
         caller: &Caller,
         ino: Ino,
-    ) -> Result<(Attr, Xattrs, Promised)> {
-        self.may_read(caller)?;
-        for _ in 0..REREADS {
+    ) -> Result<(Attr, Promised)> {
+        let read = || {
+            self.may_read(caller)?;
             let promised = self.promise_attr(caller, ino);
-            let (before, xattrs) = resolve::xattrs(&*self.store, ino)?;
-            let after = resolve::attr(&*self.store, ino)?;
-            if before.attr_ver == after.attr_ver {
-                return Ok((after, xattrs, promised));
+            Ok((resolve::attr(&*self.store, ino)?, promised))
+        };
+        self.undelegated(read).await
+    }
+
+    /// All extended attributes of an inode, and the others.
+    pub async fn extended_attributes(
+        self: &Arc<Self>,
+        caller: &Caller,
+        ino: Ino,
+    ) -> Result<((Attr, Xattrs), Promised)> {
+        let read = || {
+            self.may_read(caller)?;
+            for _ in 0..REREADS {
+                let promised = self.promise_attr(caller, ino);
+                let (before, xattrs) = resolve::xattrs(&*self.store, ino)?;
+                let after = resolve::attr(&*self.store, ino)?;
+                if before.attr_ver == after.attr_ver {
+                    return Ok(((after, xattrs), promised));
+                }
             }
-        }
-        Err(busy("inode"))
+            Err(busy("inode"))
+        };
+        self.undelegated(read).await
     }
 
     /// Whether the caller has a permission.
@@ -113,7 +171,19 @@ impl NameServer {
 
     /// A page of a listing. The names are promised only on a page that no change in the directory
     /// ran beside; a client keeps a listing if all its pages have one `dir_ver` and are promised.
-    pub fn list(
+    pub async fn list(
+        self: &Arc<Self>,
+        caller: &Caller,
+        dir: Ino,
+        cookie: u64,
+        limit: usize,
+        want_attrs: bool,
+    ) -> Result<(Page, Promised)> {
+        let read = || self.read_page(caller, dir, cookie, limit, want_attrs);
+        self.undelegated(read).await
+    }
+
+    fn read_page(
         &self,
         caller: &Caller,
         dir: Ino,
@@ -122,21 +192,21 @@ impl NameServer {
         want_attrs: bool,
     ) -> Result<(Page, Promised)> {
         self.may_read(caller)?;
-        let (names, as_of) = self.promise(caller, Key::Dir(dir), None);
-        let dir_attr = self.promise_attr(caller, dir).attr;
+        let names = self.promise(caller, Key::Dir(dir), None);
+        let mut promised = names.and(self.promise_attr(caller, dir));
         let cx = self.context(caller);
         let mut page = resolve::list(&cx, &*self.store, dir, cookie, limit, want_attrs)?;
-        let mut attr = dir_attr;
         if want_attrs {
             for (entry, row) in &mut page.entries {
                 // Promise first, then state: so each is read again under its promise.
-                attr &= self.promise_attr(caller, entry.ino).attr;
+                let child = self.promise_attr(caller, entry.ino);
+                promised = promised.and(Promised { attr: promised.attr & child.attr, ..child });
                 if row.is_some() {
                     *row = self.store.inode(entry.ino)?.map(|inode| inode.attr);
                 }
             }
         }
-        Ok((page, Promised { as_of, attr, names }))
+        Ok((page, promised))
     }
 }
 

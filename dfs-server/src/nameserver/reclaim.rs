@@ -62,7 +62,15 @@ impl NameServer {
         if given && room && machines.sessions.may_reclaim(sid, item) {
             let mode = if claim.write { Mode::Write } else { Mode::Read };
             let range = range_from(claim.range);
-            let event = grant::Reclaim { session: sid, ino, id, fence, mode, range };
+            let event = grant::Reclaim {
+                session: sid,
+                ino,
+                id,
+                fence,
+                mode,
+                range,
+                min_hold: std::time::Duration::ZERO,
+            };
             machines.grant(now, grant::Event::Reclaim(event));
         }
         let own = |held: grant::Grant| held.session == sid && held.id == id && held.fence == fence;

@@ -1,11 +1,12 @@
 //! The `Coherence` service: leases, content, commits, record locks.
 
-use super::{Services, attr_of, mark, mark_of};
+use super::{Services, attr_of, mark, mark_of, name_of};
 use crate::nameserver::content::{Found, Wanted};
 use crate::nameserver::leases::{self, Wish, grant_to, guard};
 use crate::nameserver::locks::{self, held_to};
 use crate::nameserver::mutate::{Applied, Mutation};
 use crate::nameserver::op;
+use dfs_core::attr::NewMode;
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
@@ -13,6 +14,7 @@ use dfs_core::{Fence, Result, SessionId, limits};
 use dfs_proto::call::Request as _;
 use dfs_proto::convert::{
     attr_to, extent_to, extents_from, ino_from, lock_kind_from, range_from, set_attr_from,
+    time_from,
 };
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::*;
@@ -54,8 +56,8 @@ fn named(extents: &[Extent]) -> BTreeMap<ObjectName, u64> {
 }
 
 fn commit_rep(applied: &Applied) -> CommitRep {
-    let (mark, attr) = (Some(mark_of(applied)), attr_of(&applied.outcome.object));
-    CommitRep { fail: None, mark, attr }
+    let (mark, outcome) = (Some(mark_of(applied)), &applied.outcome);
+    CommitRep { fail: None, mark, attr: attr_of(&outcome.object), dir: attr_of(&outcome.dir) }
 }
 
 /// A lock that programs of other clients may share.
@@ -123,8 +125,24 @@ impl Services {
             set: set_attr_from(req.set)?,
             attrs_only: req.attrs_only,
         };
-        let mutation = Mutation { guard: Some(guard), ..Mutation::new(commit) };
-        let applied = self.server.mutate(caller.clone(), mutation).await?;
+        let applied = match req.create {
+            None => {
+                let mutation = Mutation { guard: Some(guard), ..Mutation::new(commit) };
+                self.server.mutate(caller.clone(), mutation).await?
+            }
+            Some(file) => {
+                let make = op::MakeFile {
+                    who: self.server.caller(&file.who.unwrap_or_default()).who,
+                    dir: ino_from(file.dir),
+                    name: name_of(&file.name)?,
+                    mode: NewMode { mode: file.mode, umask: file.umask },
+                    at: time_from(file.at)?,
+                    commit,
+                    fresh: false,
+                };
+                self.server.make_file(&caller, guard, make).await?
+            }
+        };
         self.server.upload_done(req.upload_ver);
         self.server.touched(guard.ino, &extents);
         if req.release {
@@ -155,7 +173,7 @@ impl Services {
         let lock = RecordLock { pid: req.pid, one_client: req.one_client, ..lock };
         let ino = ino_from(req.ino);
         self.server.lock_range(&caller, locks::Wish { ino, lock, wait: req.wait }).await?;
-        let (attr, promised) = self.server.attributes(&caller, ino)?;
+        let (attr, promised) = self.server.attributes(&caller, ino).await?;
         Ok(LockRep { fail: None, attr: Some(attr_to(&attr)), mark: Some(mark(promised)) })
     }
 }
@@ -198,7 +216,7 @@ impl Coherence for Services {
             let (caller, ino) = (self.caller(&req), ino_from(req.ino));
             let fence = Fence(req.fence);
             let grant = self.server.rescue(&caller, ino, req.base_ver, fence).await?;
-            let (attr, promised) = self.server.attributes(&caller, ino)?;
+            let (attr, promised) = self.server.attributes(&caller, ino).await?;
             let found = Found { attr, content: None, data: None, promised };
             Ok(AcquireRep {
                 fail: None,
@@ -216,6 +234,20 @@ impl Coherence for Services {
             let caller = self.caller(&req);
             let ver = self.server.new_upload(&caller, guard, req.size_hint_bytes).await?;
             Ok(NewUploadRep { fail: None, ver })
+        })
+        .await
+    }
+
+    async fn reserve(&self, req: Request<ReserveReq>) -> Answer<ReserveRep> {
+        let req = req.into_inner();
+        self.answer("reserve", req.identity(), async {
+            let drawn = self.server.reserve(&self.caller(&req), req.count).await?;
+            Ok(ReserveRep {
+                fail: None,
+                count: drawn.count,
+                first_ino: drawn.ino.0,
+                first_grant: drawn.fence.0,
+            })
         })
         .await
     }

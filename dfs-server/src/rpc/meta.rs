@@ -87,10 +87,10 @@ impl Services {
         })
     }
 
-    fn page(&self, req: &ReadDirReq, cookie: u64) -> Result<ReadDirRep> {
+    async fn page(&self, req: &ReadDirReq, cookie: u64) -> Result<ReadDirRep> {
         let (caller, dir) = (self.caller(req), ino_from(req.dir));
         let (page, promised) =
-            self.server.list(&caller, dir, cookie, READDIR_PAGE, req.want_attrs)?;
+            self.server.list(&caller, dir, cookie, READDIR_PAGE, req.want_attrs).await?;
         let entry =
             |(dentry, attr): (crate::metastore::Dentry, Option<dfs_core::attr::Attr>)| DirEntry {
                 name: dentry.name.as_bytes().to_vec().into(),
@@ -116,7 +116,7 @@ impl Meta for Services {
         self.answer("lookup", req.identity(), async {
             let name = name_of(&req.name)?;
             let (attr, promised) =
-                self.server.lookup(&self.caller(&req), ino_from(req.dir), &name)?;
+                self.server.lookup(&self.caller(&req), ino_from(req.dir), &name).await?;
             Ok(EntryRep { fail: None, mark: Some(mark(promised)), attr: attr_of(&attr), dir: None })
         })
         .await
@@ -130,7 +130,8 @@ impl Meta for Services {
                 return Err(FsError::new(Code::NameTooLong, text));
             }
             let path = req.components.iter().map(|c| name_of(c)).collect::<Result<Vec<_>>>()?;
-            let attr = self.server.lookup_path(&self.caller(&req), ino_from(req.dir), &path)?;
+            let (caller, dir) = (self.caller(&req), ino_from(req.dir));
+            let attr = self.server.lookup_path(&caller, dir, &path).await?;
             Ok(EntryRep { fail: None, mark: None, attr: attr_of(&attr), dir: None })
         })
         .await
@@ -139,7 +140,8 @@ impl Meta for Services {
     async fn get_attr(&self, req: Request<GetAttrReq>) -> Answer<AttrRep> {
         let req = req.into_inner();
         self.answer("getattr", req.identity(), async {
-            let (attr, promised) = self.server.attributes(&self.caller(&req), ino_from(req.ino))?;
+            let (caller, ino) = (self.caller(&req), ino_from(req.ino));
+            let (attr, promised) = self.server.attributes(&caller, ino).await?;
             Ok(AttrRep { fail: None, mark: Some(mark(promised)), attr: Some(attr_to(&attr)) })
         })
         .await
@@ -161,7 +163,7 @@ impl Meta for Services {
         tokio::spawn(async move {
             let mut cookie = req.cookie;
             loop {
-                let page = services.page(&req, cookie).unwrap_or_else(|error| {
+                let page = services.page(&req, cookie).await.unwrap_or_else(|error| {
                     super::log_refusal("readdir", req.identity().0, &error);
                     ReadDirRep::refuse(&error)
                 });
@@ -275,8 +277,8 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("getxattrs", req.identity(), async {
             let caller = self.caller(&req);
-            let (attr, xattrs, promised) =
-                self.server.extended_attributes(&caller, ino_from(req.ino))?;
+            let ((attr, xattrs), promised) =
+                self.server.extended_attributes(&caller, ino_from(req.ino)).await?;
             let xattr = |(name, value): (Vec<u8>, Vec<u8>)| Xattr {
                 name: name.into(),
                 value: value.into(),

@@ -119,7 +119,8 @@ fn attr_of(attr: &Option<Attr>) -> Option<v1::Attr> {
 /// What a mutation's reply may say about the future: only if all of a kind are promised.
 fn mark_of(applied: &Applied) -> v1::Mark {
     let outcome = &applied.outcome;
-    let has = |key: Key| applied.promised.contains(&key);
+    let has = |key: Key| applied.kept.keys.contains(&key);
+    let alone = |dir: &Attr| applied.kept.delegated.contains(&dir.ino);
     let mut dirs = [&outcome.dir, &outcome.to_dir].into_iter().flatten();
     let mut named = dirs.clone().chain(outcome.made_directory());
     let objects = [&outcome.object, &outcome.replaced].into_iter().flatten();
@@ -128,6 +129,8 @@ fn mark_of(applied: &Applied) -> v1::Mark {
         promised_attr: objects.filter(|a| a.nlink > 0).all(|a| has(Key::Attr(a.ino))),
         promised_dir: named.all(|d| has(Key::Dir(d.ino))),
         promised_dir_attr: dirs.all(|d| has(Key::Attr(d.ino))),
+        delegated_dir: outcome.to_dir.is_none() && outcome.dir.as_ref().is_some_and(alone),
+        delegated_made: outcome.made_directory().is_some_and(alone),
     }
 }
 
@@ -136,6 +139,6 @@ fn mark(promised: Promised) -> v1::Mark {
         as_of: promised.as_of.0,
         promised_attr: promised.attr,
         promised_dir: promised.names,
-        promised_dir_attr: false,
+        ..v1::Mark::default()
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Store {
     pub(super) refuse: Option<Code>,
     /// The lease is somebody else's.
     pub(super) taken: bool,
+    /// Names that commits made.
+    pub(super) names: Vec<Vec<u8>>,
     /// What every commit said.
     pub(super) commits: Vec<CommitReq>,
     pub(super) releases: usize,
@@ -185,10 +187,16 @@ impl Store {
 
     fn commit(&mut self, r: &CommitReq) -> Result<CommitRep> {
         self.commits.push(r.clone());
-        self.check(r.ino, r.fence)?;
         if let Some(code) = self.refuse {
             return Err(FsError::from(code));
         }
+        if let Some(new) = &r.create {
+            self.put(r.ino, b"");
+            self.files.get_mut(&r.ino).unwrap().manifest = Manifest::all_holes(0, 0);
+            self.files.get_mut(&r.ino).unwrap().held = Some(r.fence);
+            self.names.push(new.name.to_vec());
+        }
+        self.check(r.ino, r.fence)?;
         let ver = self.number();
         let extents = convert::extents_from(r.extents.clone())?;
         for extent in &extents {
@@ -214,7 +222,15 @@ impl Store {
         if r.release {
             file.held = None;
         }
-        self.commit_rep(r.ino)
+        let mut rep = self.commit_rep(r.ino)?;
+        if let Some(new) = &r.create {
+            let mut dir = dfs_core::birth::blank(Ino(new.dir), Kind::Directory, Default::default());
+            let names = self.names.len() as u64;
+            (dir.dir_ver, dir.attr_ver, dir.size) = (names, names + 1, names);
+            rep.dir = Some(convert::attr_to(&dir));
+            rep.mark = rep.mark.map(|mark| Mark { promised_dir: true, ..mark });
+        }
+        Ok(rep)
     }
 
     fn clone_range(&mut self, r: &CloneReq) -> Result<CommitRep> {
@@ -231,7 +247,7 @@ impl Store {
 
     fn commit_rep(&mut self, ino: u64) -> Result<CommitRep> {
         let mark = Some(self.mark());
-        Ok(CommitRep { mark, attr: Some(convert::attr_to(&self.attr(ino))), fail: None })
+        Ok(CommitRep { mark, attr: Some(convert::attr_to(&self.attr(ino))), ..Default::default() })
     }
 }
 
@@ -276,6 +292,14 @@ impl Coherence for Fake {
         self.answer(|s| {
             s.check(r.get_ref().ino, r.get_ref().fence)?;
             Ok(NewUploadRep { ver: s.number(), fail: None })
+        })
+    }
+    async fn reserve(&self, r: Request<ReserveReq>) -> Answer<ReserveRep> {
+        let count = r.get_ref().count;
+        self.answer(|s| {
+            let first = s.next + 1;
+            s.next += u64::from(count);
+            Ok(ReserveRep { fail: None, count, first_ino: 1000 + first, first_grant: first })
         })
     }
     async fn commit(&self, r: Request<CommitReq>) -> Answer<CommitRep> {

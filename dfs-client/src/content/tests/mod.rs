@@ -1,5 +1,6 @@
 mod ahead;
 mod bytes;
+mod deferred;
 mod fake;
 mod passthrough;
 mod rig;

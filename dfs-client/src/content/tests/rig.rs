@@ -112,6 +112,7 @@ impl Rig {
             locks: HeldLocks::default(),
             kernel,
             runtime: tokio::runtime::Handle::current(),
+            deferrals: Default::default(),
             late: Default::default(),
             hooks: OnceLock::new(),
             config,
@@ -125,6 +126,7 @@ impl Rig {
         let events = Arc::downgrade(&client);
         client.session.run(events as Weak<dyn Events>).unwrap();
         client.session.gate().await.unwrap();
+        client.deferrals.keep_in(&dir.path().join("deferred")).unwrap();
         content.recover().unwrap();
         Rig { fake, content, client, _dir: dir }
     }

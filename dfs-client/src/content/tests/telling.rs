@@ -79,7 +79,7 @@ fn regression_open_waits_until_the_kernel_has_heard_of_the_new_version() {
         let kernel = Arc::new(SlowKernel::default());
         let rig = rig_with_reader(&kernel).await;
         let who = root();
-        let open = rig.content.open(&who, Ino(7), flags("r"));
+        let open = Box::pin(rig.content.open(&who, Ino(7), flags("r")));
         assert!(waited(&rig, &kernel, open).await);
     });
 }

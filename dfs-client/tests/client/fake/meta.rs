@@ -258,6 +258,7 @@ impl Coherence for Locks {
         release: ReleaseReq => ReleaseRep;
         rescue: RescueReq => AcquireRep;
         new_upload: NewUploadReq => NewUploadRep;
+        reserve: ReserveReq => ReserveRep;
         commit: CommitReq => CommitRep;
         clone: CloneReq => CommitRep;
         test_lock: TestLockReq => TestLockRep;

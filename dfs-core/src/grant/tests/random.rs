@@ -184,7 +184,15 @@ impl World {
         for known in std::mem::take(&mut self.naive.held) {
             if !known.dying {
                 let Grant { session, ino, id, fence, mode, range, .. } = known.grant;
-                self.step(Event::Reclaim(Reclaim { session, ino, id, fence, mode, range }));
+                self.step(Event::Reclaim(Reclaim {
+                    session,
+                    ino,
+                    id,
+                    fence,
+                    mode,
+                    range,
+                    min_hold: Duration::ZERO,
+                }));
             }
         }
     }

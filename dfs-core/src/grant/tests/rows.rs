@@ -356,7 +356,7 @@ fn k17_reclaim_restores_the_grant_with_its_old_fence() {
     b.table = GrantTable::new();
     b.seq = Sequencer::new(2);
     let Grant { session, ino, id, fence, mode, range, .. } = old;
-    let claim = Reclaim { session, ino, id, fence, mode, range };
+    let claim = Reclaim { session, ino, id, fence, mode, range, min_hold: Duration::ZERO };
     let grant = Grant { min_until: BootTime::default(), ..old };
     assert_eq!(b.step(Event::Reclaim(claim)), [Effect::Reclaimed { grant }]);
     assert_eq!(b.step(Event::Reclaim(claim)), [Effect::Reclaimed { grant }], "repeated");
@@ -377,6 +377,7 @@ fn k17_reclaim_in_conflict_or_never_given_is_fenced() {
         fence: Fence(fence),
         mode: Mode::Write,
         range: Range::ALL,
+        min_hold: Duration::ZERO,
     };
     for (why, claim) in [
         ("conflict", claim(B, INO.0, last - 1, last - 1)),

@@ -41,7 +41,15 @@ impl Script {
             }
             "reclaim" => {
                 let Grant { session, ino, id, fence, mode, range, .. } = self.grant(case);
-                Event::Reclaim(Reclaim { session, ino, id, fence, mode, range })
+                Event::Reclaim(Reclaim {
+                    session,
+                    ino,
+                    id,
+                    fence,
+                    mode,
+                    range,
+                    min_hold: Duration::ZERO,
+                })
             }
             "cancel" => Event::Cancel { req: RequestId(required(case, "req")) },
             "lapsed" => Event::Lapsed { session: SessionId(required(case, "session")) },

@@ -42,6 +42,7 @@ pub fn touched(item: &Item) -> Vec<Entry> {
             vec![Entry::Attr(*ino)]
         }
         Item::DirNames { dir, names } => listed(dir, &mut names.iter().cloned()),
+        Item::Undelegate { .. } => Vec::new(),
         Item::DirAll { dir } => listed(dir, &mut NAMES.iter().map(|n| Name::new(n).unwrap())),
     }
 }

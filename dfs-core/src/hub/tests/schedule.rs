@@ -92,7 +92,7 @@ impl World {
                         client.inbox.push_back(push);
                     }
                 }
-                Effect::Kept { m, keys } => self.answer(m.0, &keys),
+                Effect::Kept { m, keys, .. } => self.answer(m.0, &keys),
                 Effect::OrphanFree { ino } => self.free(ino),
                 Effect::Unpinned { .. } => {}
             }
@@ -160,7 +160,9 @@ impl World {
             .any(|i| matches!(i, Item::Nlink0 { ino } if self.unlinked.contains_key(ino)));
         let id = MutationId(m);
         match change.stage {
-            Stage::Applied => self.step(Event::Committed { m: id, keep: self.keys(m) }),
+            Stage::Applied => {
+                self.step(Event::Committed { m: id, keep: self.keys(m), delegate: false });
+            }
             Stage::Granted if gone => self.abort(m),
             _ if abort => self.abort(m),
             Stage::Granted => {

@@ -67,6 +67,7 @@ fn item(word: &str) -> Item {
         "attr" => Item::Attr { ino: ino(what) },
         "nlink0" => Item::Nlink0 { ino: ino(what) },
         "all" => Item::DirAll { dir: ino(what) },
+        "alone" => Item::Undelegate { dir: ino(what) },
         "data" => {
             let (ino, old_ver) = version(what);
             Item::Data { ino, old_ver, unchanged_below: None }
@@ -83,6 +84,7 @@ fn show_item(item: &Item) -> String {
         Item::Attr { ino } => format!("attr:{ino}"),
         Item::Nlink0 { ino } => format!("nlink0:{ino}"),
         Item::DirAll { dir } => format!("all:{dir}"),
+        Item::Undelegate { dir } => format!("alone:{dir}"),
         Item::Data { ino, old_ver, .. } => format!("data:{ino}@{old_ver}"),
         Item::DirNames { dir, names } => {
             let names: Vec<String> = names.iter().map(Name::to_string).collect();
@@ -107,8 +109,11 @@ fn show(effect: &Effect) -> String {
             kept.iter().for_each(|(s, n, v)| write!(text, " kept {} {n}@{v}", letter(*s)).unwrap());
             text
         }
-        Effect::Kept { m, keys } => {
-            format!("kept {m} {}", keys.iter().map(show_key).collect::<Vec<_>>().join(" "))
+        Effect::Kept { m, keys, delegated } => {
+            let keys: Vec<String> = keys.iter().map(show_key).collect();
+            let mut text = format!("kept {m} {}", keys.join(" "));
+            delegated.iter().for_each(|dir| write!(text, " alone:{dir}").unwrap());
+            text
         }
         Effect::Send { session, push } => {
             let text = match push {
@@ -145,7 +150,10 @@ fn mutation_event(verb: &str, words: &[&str]) -> Option<Event> {
             let items = rest.iter().filter(|w| !w.starts_with("open:")).map(|w| item(w));
             Event::Push { m, items: items.collect(), origin_open: with(rest, "open:", ino) }
         }
-        "commit" => Event::Committed { m, keep: rest.iter().map(|w| key(w)).collect() },
+        "commit" | "commit-alone" => {
+            let keep = rest.iter().map(|w| key(w)).collect();
+            Event::Committed { m, keep, delegate: verb == "commit-alone" }
+        }
         "abort" => Event::Abort { m },
         _ => return None,
     })
@@ -202,6 +210,9 @@ impl Rig {
             Some((dir, entry)) => (dir, Some(name(entry))),
             None => (words[1], None),
         };
+        if self.hub.delegated_from(session(words[0]), key(what)).is_some() {
+            return "delegated to another\n".into();
+        }
         let given = self.hub.promise(self.now, session(words[0]), key(what), entry.as_ref());
         if given { "promised\n".into() } else { "not promised\n".into() }
     }
@@ -292,4 +303,9 @@ fn h12_too_many_promises_are_trimmed() {
 #[test]
 fn hot_key_gets_no_promises_for_a_while() {
     run("hot_keys");
+}
+
+#[test]
+fn delegations_end_before_others_look() {
+    run("delegations");
 }

@@ -2,7 +2,7 @@
 
 use super::{Done, Job, Setup, Work};
 use crate::metastore::{Batch, Durability};
-use crate::nameserver::op::{self, Context, Flush, Txn};
+use crate::nameserver::op::{self, Allocate, Context, Flush, Txn};
 use dfs_core::Result;
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ impl Batches {
                     Flush::Later => false,
                 },
                 Work::Flush => true,
-                Work::Rows(_) | Work::Version => strict,
+                Work::Rows(_) | Work::Version | Work::Inos(_) => strict,
             };
             self.effect(&job.work, &mut batch)
         });
@@ -95,8 +95,15 @@ impl Batches {
     fn effect(&mut self, work: &Work, batch: &mut Batch) -> Result<Done> {
         match work {
             Work::Version => {
-                let ver = self.setup.numbers.new_version(batch);
-                Ok(Done { ver, ..Done::default() })
+                let number = self.setup.numbers.new_version(batch);
+                Ok(Done { number, ..Done::default() })
+            }
+            Work::Inos(count) => {
+                let first = self.setup.numbers.new_ino(batch).0;
+                for _ in 1..*count {
+                    self.setup.numbers.new_ino(batch);
+                }
+                Ok(Done { number: first, ..Done::default() })
             }
             Work::Flush => Ok(Done::default()),
             Work::Rows(rows) => {
@@ -115,7 +122,7 @@ impl Batches {
                 if let Some(key) = answer {
                     op::keep_answer(batch, key.sid, key.op, key.done_below, &outcome);
                 }
-                Ok(Done { outcome, ver: 0 })
+                Ok(Done { outcome, number: 0 })
             }
         }
     }

@@ -58,6 +58,8 @@ pub enum Work {
     Rows(Batch),
     /// A new version number.
     Version,
+    /// So many inode numbers that follow each other.
+    Inos(u32),
     /// Nothing: it is done when everything before it survives a power loss.
     Flush,
 }
@@ -67,8 +69,8 @@ pub enum Work {
 pub struct Done {
     /// What the operation did.
     pub outcome: Outcome,
-    /// The version drawn by `Work::Version`.
-    pub ver: u64,
+    /// The (first) number drawn by `Work::Version` or `Work::Inos`.
+    pub number: u64,
 }
 
 type Callback = Box<dyn FnOnce(Result<Done>) + Send>;

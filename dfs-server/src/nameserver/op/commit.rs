@@ -82,6 +82,19 @@ impl Commit {
         Ok(())
     }
 
+    /// What must hold of the file before it.
+    pub(super) fn check_on(&self, cx: &Context<'_>, view: &dyn Read, row: &Inode) -> Result<()> {
+        resolve::demand_file(&row.attr)?;
+        if self.set.size.is_some() {
+            return invalid("the size of a commit is no attribute change".into());
+        }
+        if let Some(SetTime::To(time)) = self.set.mtime {
+            super::rules::valid_time(time)?;
+        }
+        attributes::permit(cx, view, &row.attr, &self.chosen(), true)?;
+        if self.attrs_only { Ok(()) } else { self.check_content(row) }
+    }
+
     /// What must hold of the content.
     fn check_content(&self, row: &Inode) -> Result<()> {
         if self.base_ver != row.attr.content_ver {
@@ -110,6 +123,11 @@ fn written_at(cx: &Context<'_>, attr: &Attr, given: Option<SetTime>, now: Timest
     if cx.who.owns(attr) {
         return time;
     }
+    near(time, now)
+}
+
+/// A client's time, held near the server's own.
+pub(super) fn near(time: Timestamp, now: Timestamp) -> Timestamp {
     let shifted = |by: i64| Timestamp { seconds: now.seconds.saturating_add(by), ..now };
     time.clamp(shifted(-MTIME_SLACK_SECONDS), shifted(MTIME_SLACK_SECONDS))
 }
@@ -129,16 +147,8 @@ impl Op for Commit {
 
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let row = resolve::inode(view, self.ino)?;
-        resolve::demand_file(&row.attr)?;
-        if self.set.size.is_some() {
-            return invalid("the size of a commit is no attribute change".into());
-        }
-        if let Some(SetTime::To(time)) = self.set.mtime {
-            super::rules::valid_time(time)?;
-        }
-        attributes::permit(cx, view, &row.attr, &self.chosen(), true)?;
+        self.check_on(cx, view, &row)?;
         if !self.attrs_only {
-            self.check_content(&row)?;
             return Ok(Verdict::Change(vec![self.content().item(&row)]));
         }
         if self.set.is_empty() {

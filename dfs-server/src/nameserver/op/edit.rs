@@ -5,7 +5,9 @@ use super::{Context, Txn};
 use crate::metastore::{Dentry, Inode};
 use crate::nameserver::resolve;
 use dfs_core::attr::{Attr, Kind};
+use dfs_core::birth;
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 
 impl Txn<'_> {
@@ -100,11 +102,16 @@ impl Txn<'_> {
     /// once, however many names it changed, so that the caller can tell whether another operation
     /// came between (PROTOCOL 3.3).
     pub(super) fn names_changed(&mut self, dir: Ino) -> Result<Attr> {
-        let now = self.now;
-        self.change(dir, |attr| {
-            attr.mtime = now;
-            attr.dir_ver += 1;
-        })
+        self.names_changed_at(dir, self.now)
+    }
+
+    /// As [`Txn::names_changed`], of an operation that took place at this time.
+    pub(super) fn names_changed_at(&mut self, dir: Ino, at: Timestamp) -> Result<Attr> {
+        let mut row = self.inode(dir)?;
+        birth::named_at(&mut row.attr, at);
+        let attr = row.attr.clone();
+        self.put(row);
+        Ok(attr)
     }
 
     /// Counts a removed name off its inode. One that had its last name stays as an orphan until

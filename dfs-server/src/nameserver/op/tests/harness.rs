@@ -215,7 +215,7 @@ impl Covered<'_> {
             Item::Attr { ino } => *ino == old.ino && (new.nlink > 0 || old.nlink == 0),
             Item::Nlink0 { ino } => *ino == old.ino && new.nlink == 0,
             Item::Data { ino, old_ver, .. } => *ino == old.ino && *old_ver == old.content_ver,
-            Item::DirNames { .. } | Item::DirAll { .. } => false,
+            Item::DirNames { .. } | Item::DirAll { .. } | Item::Undelegate { .. } => false,
         };
         let count = self.items.iter().filter(|item| announced(item)).count();
         assert_eq!(count, 1, "{verb}: {} in {:?}", old.ino, self.items);

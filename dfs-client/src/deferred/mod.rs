@@ -1,0 +1,336 @@
+//! Files made here that the server has not heard of yet (`docs/design/0025`): in a directory that is
+//! delegated to this client a file is made at once, with numbers drawn before, and the server is told
+//! with the first commit.
+//!
+//! Nothing else is asked of the server before it has heard of every file that was made before the
+//! question ([`Client::tell_made`](crate::client::Client::tell_made)); only commits, each of which
+//! tells of its own file, may come in any order.
+
+mod journal;
+
+use dfs_core::access::Credentials;
+use dfs_core::attr::{NewMode, SetAttr};
+use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
+use dfs_core::{BootTime, Code, Fence, FsError, Ino, Result};
+use dfs_proto::{convert, v1};
+use journal::Journal;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
+
+/// A file that is still open is told after so long.
+pub(crate) const TELL_WITHIN: Duration = Duration::from_millis(10);
+/// A server that had no room, or did not answer, is told nothing new for so long.
+const PAUSE: Duration = Duration::from_secs(10);
+/// More numbers are drawn when so few are left.
+const STOCK_LOW: usize = 32;
+
+/// Numbers for one file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawn {
+    pub(crate) ino: Ino,
+    /// Of its write grant; the number of the grant, too.
+    pub(crate) fence: Fence,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    pub(crate) drawn: Drawn,
+    pub(crate) dir: Ino,
+    pub(crate) name: Name,
+    pub(crate) who: Credentials,
+    pub(crate) mode: NewMode,
+    /// By the server's clock.
+    pub(crate) at: Timestamp,
+    pub(crate) made: BootTime,
+    /// Held by who tells the server; true: it knows, or never will.
+    over: Arc<tokio::sync::Mutex<bool>>,
+}
+
+impl Deferred {
+    pub(crate) fn new(
+        drawn: Drawn,
+        (dir, name): (Ino, Name),
+        who: Credentials,
+        mode: NewMode,
+        (at, made): (Timestamp, BootTime),
+    ) -> Deferred {
+        Deferred { drawn, dir, name, who, mode, at, made, over: Arc::default() }
+    }
+
+    /// The commit that tells of it alone.
+    pub(crate) fn telling(&self) -> v1::CommitReq {
+        let fence = self.drawn.fence.0;
+        v1::CommitReq {
+            ino: self.drawn.ino.0,
+            grant: fence,
+            fence,
+            set: Some(convert::set_attr_to(&SetAttr::default())),
+            attrs_only: true,
+            create: Some(Box::new(self.to_wire())),
+            ..v1::CommitReq::default()
+        }
+    }
+
+    /// As the commit that makes it says it.
+    pub(crate) fn to_wire(&self) -> v1::NewFile {
+        v1::NewFile {
+            who: Some(convert::credentials_to(&self.who)),
+            dir: self.dir.0,
+            name: self.name.as_bytes().to_vec().into(),
+            mode: self.mode.mode,
+            umask: self.mode.umask,
+            at: Some(convert::time_to(self.at)),
+        }
+    }
+}
+
+/// The right to tell the server of a file.
+pub(crate) struct Telling {
+    pub(crate) file: Arc<Deferred>,
+    over: OwnedMutexGuard<bool>,
+}
+
+/// All such files of a client, and the numbers for more.
+#[derive(Debug, Default)]
+pub(crate) struct Deferrals {
+    files: Mutex<BTreeMap<Ino, Arc<Deferred>>>,
+    /// As many as `files` has, to be read without its lock.
+    count: AtomicUsize,
+    stock: Mutex<Stock>,
+    /// The same files, for the next daemon; none before it was opened.
+    journal: Mutex<Option<Journal>>,
+    /// Somebody looks at the time.
+    pub(crate) watched: AtomicBool,
+    /// Shared by who makes a file, from drawing its numbers until its lease is known.
+    making: RwLock<()>,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    numbers: VecDeque<Drawn>,
+    /// More are asked for.
+    asked: bool,
+    /// None are given out before.
+    paused_until: BootTime,
+    /// Counts the times that numbers became void.
+    age: u64,
+}
+
+impl Deferrals {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<Ino, Arc<Deferred>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server has heard of everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// To be held while a file is made.
+    pub(crate) fn making(&self) -> RwLockReadGuard<'_, ()> {
+        self.making.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes numbers; none if there are none, or should be none now.
+    pub(crate) fn draw(&self, now: BootTime) -> Option<Drawn> {
+        let mut stock = self.stock();
+        if now < stock.paused_until { None } else { stock.numbers.pop_front() }
+    }
+
+    /// The numbers were not used.
+    pub(crate) fn put_back(&self, drawn: Drawn) {
+        self.stock().numbers.push_front(drawn);
+    }
+
+    /// Whether more numbers must be asked for, by the caller, who then calls
+    /// [`fill`](Deferrals::fill) with the age told here.
+    pub(crate) fn runs_low(&self) -> Option<u64> {
+        let mut stock = self.stock();
+        let low = !stock.asked && stock.numbers.len() < STOCK_LOW;
+        stock.asked |= low;
+        low.then_some(stock.age)
+    }
+
+    /// Takes the numbers that the server gave, if it did.
+    pub(crate) fn fill(&self, age: u64, numbers: impl IntoIterator<Item = Drawn>) {
+        let mut stock = self.stock();
+        stock.asked = false;
+        if stock.age == age {
+            stock.numbers.extend(numbers);
+        }
+    }
+
+    /// The server, or the session, that the numbers came from is gone. Returns when every file that was
+    /// made with one has its lease, so that it can be restated.
+    pub(crate) fn void_numbers(&self) {
+        let _nobody_makes = self.making.write().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.stock();
+        stock.numbers.clear();
+        stock.age += 1;
+    }
+
+    /// Nothing is made here for a while: the server could not make what it was told.
+    pub(crate) fn pause(&self, now: BootTime) {
+        self.stock().paused_until = now + PAUSE;
+    }
+
+    /// Whether that is so now.
+    pub(crate) fn is_paused(&self, now: BootTime) -> bool {
+        now < self.stock().paused_until
+    }
+
+    /// Keeps such files in this file from now on. Returns what tells the server of those that an earlier
+    /// daemon left there.
+    pub(crate) fn keep_in(&self, path: &Path) -> Result<Vec<v1::CommitReq>> {
+        let failed = |e| FsError::new(Code::Io, format!("cannot open {}: {e}", path.display()));
+        let (journal, left) = Journal::open(path).map_err(failed)?;
+        *self.journal() = Some(journal);
+        Ok(left)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A file is made: to be called before anybody can see it. False: it cannot be kept.
+    pub(crate) fn add(&self, file: Arc<Deferred>) -> bool {
+        let mut files = self.files();
+        let telling = file.telling();
+        let kept = self.journal().as_mut().map(|journal| journal.add(&telling, files.is_empty()));
+        match kept {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a new file cannot be noted on disk");
+                return false;
+            }
+            None => return false,
+        }
+        if files.insert(file.drawn.ino, file).is_none() {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
+        true
+    }
+
+    /// Nothing is left for the next daemon, if the server has heard of everything.
+    pub(crate) fn clear(&self) {
+        let files = self.files();
+        if files.is_empty()
+            && let Some(Err(error)) = self.journal().as_mut().map(Journal::clear)
+        {
+            tracing::warn!(%error, "the list of new files cannot be emptied");
+        }
+    }
+
+    /// The file was not made after all.
+    pub(crate) fn remove(&self, ino: Ino) {
+        if self.files().remove(&ino).is_some() {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// All.
+    pub(crate) fn all(&self) -> Vec<Arc<Deferred>> {
+        self.files().values().cloned().collect()
+    }
+
+    /// Those in a directory.
+    pub(crate) fn within(&self, dir: Ino) -> Vec<Arc<Deferred>> {
+        self.files().values().filter(|file| file.dir == dir).cloned().collect()
+    }
+
+    /// The right to tell of a file, once nobody else does; none if the server knows it.
+    pub(crate) async fn begin(&self, ino: Ino) -> Option<Telling> {
+        if self.is_empty() {
+            return None;
+        }
+        let file = self.files().get(&ino).cloned()?;
+        let over = Arc::clone(&file.over).lock_owned().await;
+        (!*over).then_some(Telling { file, over })
+    }
+
+    /// The server knows the file now, or never will.
+    pub(crate) fn end(&self, mut telling: Telling) {
+        *telling.over = true;
+        self.remove(telling.file.drawn.ino);
+    }
+}
+
+/// Whether the server will never make a file that it refused to make so: the name is taken, the
+/// directory or the session is gone.
+pub(crate) fn is_final(error: &FsError) -> bool {
+    !matches!(
+        error.code,
+        Code::NoSpace
+            | Code::QuotaExceeded
+            | Code::NoLocks
+            | Code::Unavailable
+            | Code::Busy
+            | Code::Interrupted
+            | Code::Retry(_)
+            | Code::Grace(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(n: u64) -> Drawn {
+        Drawn { ino: Ino(n), fence: Fence(n) }
+    }
+
+    fn file(n: u64, dir: u64) -> Arc<Deferred> {
+        let place = (Ino(dir), Name::new(b"x").unwrap());
+        let times = (Timestamp::default(), BootTime::default());
+        Arc::new(Deferred::new(drawn(n), place, Credentials::root(), 0o644.into(), times))
+    }
+
+    #[test]
+    fn deferred_numbers_are_given_once_and_become_void() {
+        let (all, now) = (Deferrals::default(), BootTime::default());
+        let age = all.runs_low().unwrap();
+        assert!(all.runs_low().is_none(), "they are asked for");
+        all.fill(age, [drawn(7), drawn(8)]);
+        let first = all.draw(now).unwrap();
+        all.put_back(first);
+        assert_eq!(all.draw(now).unwrap().ino, Ino(7));
+        all.pause(now);
+        assert!(all.draw(now).is_none() && all.draw(now + PAUSE).is_some());
+        let age = all.runs_low().unwrap();
+        all.void_numbers();
+        all.fill(age, [drawn(9)]);
+        assert!(all.draw(now + PAUSE).is_none(), "they are of another time");
+    }
+
+    #[tokio::test]
+    async fn deferred_file_is_told_by_one_at_a_time_and_once() {
+        let (all, temp) = (Deferrals::default(), tempfile::tempdir().unwrap());
+        assert!(!all.add(file(1, 10)), "the next daemon would not know");
+        assert!(all.keep_in(&temp.path().join("deferred")).unwrap().is_empty());
+        assert!(all.add(file(1, 10)) && all.add(file(2, 20)));
+        assert_eq!(all.within(Ino(20)).len(), 1);
+        let telling = all.begin(Ino(1)).await.unwrap();
+        let again = all.begin(Ino(1));
+        tokio::pin!(again);
+        let waits = std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::future::Future::poll(again.as_mut(), cx).is_pending())
+        });
+        assert!(waits.await, "another one tells");
+        all.end(telling);
+        assert!(again.await.is_none(), "it was told");
+        assert!(all.begin(Ino(1)).await.is_none() && !all.is_empty());
+        // A refusal for now leaves it.
+        drop(all.begin(Ino(2)).await.unwrap());
+        assert!(all.begin(Ino(2)).await.is_some());
+    }
+}

@@ -1,0 +1,199 @@
+//! Names that are known here and not yet at the server (`docs/design/0025`).
+
+use super::cache::{Cache, Node};
+use super::{Asked, Edit, Key, Target};
+use dfs_core::attr::{Attr, Kind};
+use dfs_core::name::Name;
+use dfs_core::{Ino, Seq, birth};
+use dfs_proto::v1;
+
+impl Cache {
+    /// Notes that a directory is delegated, unless that ended since: an `undelegate` that overtook the
+    /// reply has raised the number of the listing.
+    pub(super) fn delegated(&mut self, asked: Asked, as_of: Seq, dir: Ino) {
+        let valid = asked.era == self.era && self.recent.allows(&Key::Listing(dir), as_of);
+        if let Some(known) = self.dirs.get_mut(&dir).filter(|_| valid) {
+            known.delegated = true;
+        }
+    }
+
+    /// Whether it is.
+    pub(super) fn is_delegated(&mut self, dir: Ino) -> bool {
+        self.dirs.get(&dir).is_some_and(|known| known.delegated)
+    }
+
+    /// Somebody else looks at the directory as of `seq`.
+    pub(super) fn undelegate(&mut self, dir: Ino, seq: Seq) {
+        self.recent.raise(Key::Listing(dir), seq);
+        if let Some(known) = self.dirs.peek_mut(&dir) {
+            known.delegated = false;
+        }
+    }
+
+    /// Whether the server does not know all that is known here about a key.
+    pub(super) fn is_deferring(&self, key: &Key) -> bool {
+        let (Key::Attr(ino) | Key::Name(ino, _) | Key::Listing(ino) | Key::Dir(ino)) = key;
+        !self.deferring.is_empty() && self.deferring.contains_key(ino)
+    }
+
+    /// See [`Metadata::defer`](super::Metadata::defer).
+    pub(super) fn defer(
+        &mut self,
+        dir: Ino,
+        name: &Name,
+        child: impl FnOnce(&Attr) -> Attr,
+    ) -> Option<Attr> {
+        // A change of the directory is under way.
+        let busy = [Key::Attr(dir), Key::Listing(dir), Key::Dir(dir)];
+        if busy.iter().any(|key| self.hidden(key))
+            || !self.is_delegated(dir)
+            || self.name(dir, name) != Some(Target::Absent)
+        {
+            return None;
+        }
+        let parent = self.nodes.get_mut(&dir)?.attr.as_mut()?;
+        // What new files inherit of access control lists, the server knows.
+        if parent.kind != Kind::Directory || parent.nlink == 0 || parent.has_xattrs {
+            return None;
+        }
+        let attr = child(parent);
+        birth::named_at(parent, attr.btime);
+        parent.size += 1;
+        let dir_ver = parent.dir_ver;
+        self.nodes.put(attr.ino, Node { attr: Some(attr.clone()), ..Node::default() });
+        self.set_name(dir, name, Some(Target::Present(attr.ino)));
+        self.edit_listing(true, dir, dir_ver, &Edit::Added(name.clone(), attr.ino, attr.kind));
+        *self.deferring.entry(dir).or_default() += 1;
+        Some(attr)
+    }
+
+    /// See [`Metadata::told`](super::Metadata::told).
+    pub(super) fn told(
+        &mut self,
+        asked: Asked,
+        mark: &v1::Mark,
+        dir: Attr,
+        name: &Name,
+        attr: Attr,
+    ) {
+        let (as_of, ino) = (Seq(mark.as_of), dir.ino);
+        self.end_deferral(ino);
+        self.own_attr(asked, as_of, mark.promised_attr, attr);
+        self.changed_here(Key::Listing(ino), as_of);
+        self.changed_here(Key::Name(ino, name.clone()), as_of);
+        if !mark.promised_dir && self.dirs.contains(&ino) {
+            self.set_name(ino, name, None);
+        }
+        match self.is_deferring(&Key::Attr(ino)) {
+            // What is known here is newer.
+            true => self.changed_here(Key::Attr(ino), as_of),
+            false => self.own_dir(asked, as_of, mark.promised_dir_attr, dir),
+        }
+    }
+
+    /// See [`Metadata::unmade`](super::Metadata::unmade).
+    pub(super) fn unmade(&mut self, dir: Ino, name: &Name, ino: Ino) {
+        self.end_deferral(dir);
+        self.nodes.pop(&ino);
+        [Key::Name(dir, name.clone()), Key::Attr(dir)].iter().for_each(|key| self.forget(key));
+    }
+
+    fn end_deferral(&mut self, dir: Ino) {
+        if let Some(count) = self.deferring.get_mut(&dir) {
+            *count -= 1;
+            if *count == 0 {
+                self.deferring.remove(&dir);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{name, promised};
+    use super::super::{Listing, Metadata, plain_attr};
+    use super::*;
+    use crate::clock::ManualClock;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A directory without names that only this client knows, as of number 1.
+    fn delegated() -> (Metadata, Ino) {
+        let metadata = Metadata::new(Arc::new(ManualClock::new(Duration::ZERO)));
+        let (asked, dir) = (metadata.asked(), Ino(5));
+        metadata.store_attr(asked, &promised(1), plain_attr(dir, Kind::Directory));
+        metadata.store_listing(asked, Seq(1), dir, Listing::new(0, Arc::default()));
+        metadata.delegated(asked, Seq(1), dir);
+        (metadata, dir)
+    }
+
+    fn make(metadata: &Metadata, dir: Ino, n: u64) -> Option<Attr> {
+        metadata.defer(dir, &name(n), |_| plain_attr(Ino(100 + n), Kind::File))
+    }
+
+    #[test]
+    fn deferred_names_outweigh_replies_until_the_last_is_told() {
+        let (metadata, dir) = delegated();
+        let asked = metadata.asked();
+        let of_server = metadata.attr(dir).unwrap();
+        make(&metadata, dir, 1).unwrap();
+        make(&metadata, dir, 2).unwrap();
+        let both = metadata.attr(dir).unwrap();
+        assert_eq!((both.dir_ver, both.size), (of_server.dir_ver + 2, of_server.size + 2));
+        assert_eq!(metadata.listing(dir).unwrap().items.len(), 2);
+        // On its way since before, or read before the server was told.
+        metadata.store_name(asked, &promised(9), dir, &name(1), Target::Absent);
+        metadata.store_listing(asked, Seq(9), dir, Listing::new(0, Arc::default()));
+        metadata.store_attr(asked, &promised(9), of_server.clone());
+        assert_eq!(metadata.name(dir, &name(1)), Some(Target::Present(Ino(101))));
+        let told = |n: u64, as_of: u64| {
+            let mut dir = of_server.clone();
+            let names = as_of - 9;
+            (dir.dir_ver, dir.attr_ver) = (dir.dir_ver + names, dir.attr_ver + names);
+            (dir.size, dir.mode) = (dir.size + names, 0o711);
+            let attr = Attr { attr_ver: 2, ..plain_attr(Ino(100 + n), Kind::File) };
+            metadata.told(metadata.asked(), &promised(as_of), dir, &name(n), attr);
+        };
+        told(2, 10);
+        assert_eq!(metadata.attr(dir).unwrap(), both, "one is not told yet");
+        told(1, 11);
+        let now = metadata.attr(dir).unwrap();
+        assert_eq!((now.dir_ver, now.mode), (both.dir_ver, 0o711), "as the server says");
+        assert_eq!(metadata.listing(dir).unwrap().items.len(), 2);
+        metadata.store_name(metadata.asked(), &promised(10), dir, &name(1), Target::Absent);
+        assert_eq!(
+            metadata.name(dir, &name(1)),
+            Some(Target::Present(Ino(101))),
+            "it was true before"
+        );
+    }
+
+    #[test]
+    fn delegation_that_was_overtaken_by_its_end_does_not_begin() {
+        let (metadata, dir) = delegated();
+        let asked = metadata.asked();
+        let items = vec![v1::InvalItem { what: Some(v1::inval_item::What::Undelegate(dir.0)) }];
+        metadata.push(&v1::Inval { seq: 7, items });
+        metadata.delegated(asked, Seq(6), dir);
+        assert!(!metadata.is_delegated(dir) && make(&metadata, dir, 1).is_none());
+        metadata.delegated(asked, Seq(8), dir);
+        assert!(make(&metadata, dir, 1).is_some());
+    }
+
+    #[test]
+    fn name_that_was_refused_is_not_known_and_the_directory_neither() {
+        let (metadata, dir) = delegated();
+        make(&metadata, dir, 1).unwrap();
+        metadata.unmade(dir, &name(1), Ino(101));
+        assert_eq!((metadata.name(dir, &name(1)), metadata.attr(dir)), (None, None));
+        assert_eq!(metadata.attr(Ino(101)), None);
+    }
+
+    #[test]
+    fn directory_with_deferred_names_is_not_given_up() {
+        let (metadata, dir) = delegated();
+        make(&metadata, dir, 1).unwrap();
+        assert!(!metadata.give_up(100).dirs.contains(&dir));
+        assert!(metadata.is_delegated(dir));
+    }
+}

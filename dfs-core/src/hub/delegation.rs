@@ -1,0 +1,48 @@
+//! Delegations: directories that only one session knows, which may therefore make files in them
+//! before it says so (`docs/design/0025`).
+//!
+//! A delegation is a promise on the names of a directory that nobody else has anything of. It comes
+//! with the answer to a change of names, and ends when that promise does, or with the ack of an
+//! `Undelegate`, which the shell has pushed before anybody else reads or changes the directory.
+
+use super::{Hub, IntentKey, Key};
+use crate::{Ino, SessionId};
+
+impl Hub {
+    /// Delegates those directories of which the session has just been promised names and attributes,
+    /// and nobody else anything. Returns those that are delegated to it.
+    pub(super) fn delegate(&mut self, session: SessionId, kept: &[Key]) -> Vec<Ino> {
+        let mut delegated = Vec::new();
+        for key in kept {
+            let Key::Dir(dir) = *key else { continue };
+            let mut others = [Key::Dir(dir), Key::Attr(dir)]
+                .into_iter()
+                .flat_map(|key| self.promises.holders(key).filter(|holder| *holder != session));
+            // Kept attributes say that no other change of this directory is under way.
+            if kept.contains(&Key::Attr(dir)) && others.next().is_none() {
+                drop(others);
+                self.promises.delegate_to(session, dir);
+                delegated.push(dir);
+            }
+        }
+        delegated
+    }
+
+    /// The directory whose delegation to somebody else must end before `session` may read `key`.
+    pub fn delegated_from(&self, session: SessionId, key: Key) -> Option<Ino> {
+        let (Key::Attr(ino) | Key::Dir(ino)) = key;
+        self.promises.delegate(ino).filter(|holder| *holder != session).map(|_| ino)
+    }
+
+    /// The same for a mutation of `session` that touches `keys`.
+    pub fn delegated_under<'a>(
+        &self,
+        session: SessionId,
+        keys: impl IntoIterator<Item = &'a IntentKey>,
+    ) -> Option<Ino> {
+        keys.into_iter().find_map(|key| {
+            let (IntentKey::Dir(ino) | IntentKey::Name(ino, _) | IntentKey::Attr(ino)) = key;
+            self.delegated_from(session, Key::Dir(*ino))
+        })
+    }
+}
