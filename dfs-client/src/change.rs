@@ -43,7 +43,9 @@ pub(crate) async fn run<Q: Call>(
     let who = who.clone();
     let mut task = client.runtime.spawn(async move {
         let client = &running.client;
-        client.tell_made::<Q>().await;
+        if !Q::VERB.tells_itself() {
+            client.tell_made().await;
+        }
         let outcome = client.rpc.call(&who, request).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));
         if let Err(error) = &outcome {

@@ -9,7 +9,7 @@ use crate::late::Late;
 use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
-use crate::rpc::{Call, Rpc, Verb};
+use crate::rpc::{Call, Rpc};
 use crate::session::{MountId, Session};
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
@@ -203,14 +203,16 @@ impl Client {
     /// Sends a call that changes nothing this side caches (reads, grants, uploads), follows the
     /// fixed reactions, and returns the reply. Errors: PROTOCOL appendix A.
     pub async fn call<Q: Call>(&self, who: &Credentials, request: Q) -> Result<Q::Reply> {
-        interrupt::wait(self.tell_made::<Q>()).await?;
+        if !Q::VERB.tells_itself() {
+            interrupt::wait(self.tell_made()).await?;
+        }
         self.rpc.call(who, request).await
     }
 
-    /// Before anything else is asked, the server hears of the files that were made here: the answer
-    /// shows them. Commits tell of their own file, and depend on no other.
-    pub(crate) async fn tell_made<Q: Call>(&self) {
-        if !self.deferrals.is_empty() && !matches!(Q::VERB, Verb::Commit | Verb::Reserve) {
+    /// Before anything is asked, the server hears of the files that were made here: the answer shows
+    /// them.
+    pub(crate) async fn tell_made(&self) {
+        if !self.deferrals.is_empty() {
             self.tell(self.deferrals.all()).await;
         }
     }
@@ -250,7 +252,7 @@ impl Client {
             return Ok(attr);
         }
         self.metrics.misses.inc();
-        interrupt::wait(self.tell_made::<v1::GetAttrReq>()).await?;
+        interrupt::wait(self.tell_made()).await?;
         let asked = self.metadata.asked();
         let request = v1::GetAttrReq { ino: ino.0, ..Default::default() };
         let reply = self.rpc.call(&Credentials::root(), request).await?;
@@ -261,7 +263,7 @@ impl Client {
     /// Returns when every change answered so far survives a power loss of the server: at once unless
     /// it runs `--durability relaxed` or a file was made lately. Errors: `Io` if it cannot say so.
     pub async fn flush(&self) -> Result<()> {
-        interrupt::wait(self.tell_made::<v1::FlushReq>()).await?;
+        interrupt::wait(self.tell_made()).await?;
         let made = self.late.made();
         // What was answered was answered by a server that had said which it is.
         if !self.session.relaxed() && self.late.is_flushed() {

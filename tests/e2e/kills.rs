@@ -16,6 +16,32 @@ use std::time::{Duration, Instant};
 /// One answer under load, with a server that comes back each time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
+/// Files that were made ahead and not told when the server is killed (`docs/design/0025`).
+#[test]
+fn kills_of_the_server_keep_files_made_ahead() {
+    world::run(Duration::from_secs(600), |w| {
+        let (server, a, b) = w.two_mounts();
+        let rounds = sizes::client_kills();
+        for round in 0..rounds {
+            let folder = format!("d{round}");
+            std::fs::create_dir(a.at(&folder)).unwrap();
+            let made: Vec<_> = (0..3)
+                .map(|n| std::fs::File::create_new(a.at(format!("{folder}/{n}"))).unwrap())
+                .collect();
+            server.kill();
+            made[0].write_all_at(b"written while nobody was there", 0).unwrap();
+            server.start();
+            wait::within(ANSWER_WITHIN, "saving", move || {
+                made.iter().for_each(|file| file.sync_all().unwrap());
+            });
+            assert_eq!(sys::names(&b.at(&folder)).unwrap(), ["0", "1", "2"]);
+            let read = std::fs::read(b.at(format!("{folder}/0"))).unwrap();
+            assert_eq!(read, b"written while nobody was there");
+        }
+        w.say(format!("{rounds} kills right after 3 files were made, all there"));
+    });
+}
+
 #[test]
 fn kills_of_the_server_lose_nothing_acknowledged() {
     world::run_alone(Duration::from_secs(1200), |w| {

@@ -8,8 +8,10 @@ use dfs_tests::sizes;
 use dfs_tests::sys;
 use dfs_tests::{wait, world};
 use model::Tree;
+use rand::RngExt;
 use rustix::fs::Dir;
 use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 #[test]
@@ -41,6 +43,61 @@ fn names_both_mounts_change_in_turn() {
         }
         tree.compare_all();
         w.say(format!("{operations} changes in turn, {} checks, 0 stale", tree.checks()));
+    });
+}
+
+/// One mount makes files in directories of its own, which the server need not know yet; whatever the
+/// other does in the same moment, it finds them (`docs/design/0025`).
+#[test]
+fn names_made_ahead_are_seen_by_whoever_looks() {
+    world::run(Duration::from_secs(600), |w| {
+        let (server, a, b) = w.two_mounts();
+        let mut random = w.random(3);
+        let rounds = sizes::name_operations() / 4;
+        let ((), calls) = budget::of(&server, || {
+            for round in 0..rounds {
+                let name = format!("d{round}");
+                std::fs::create_dir(a.at(&name)).unwrap();
+                let (here, there) = (a.at(&name), b.at(&name));
+                let mut made = File::create_new(here.join("f")).unwrap();
+                if random.random_bool(0.5) {
+                    made.write_all(b"unsaved").unwrap();
+                }
+                match random.random_range(0..8) {
+                    0 => drop(sys::look(&there.join("f")).unwrap()),
+                    1 => assert_eq!(sys::names(&there).unwrap(), ["f"]),
+                    2 => {
+                        let (mine, seen) = (sys::look(&here).unwrap(), sys::look(&there).unwrap());
+                        assert_eq!(mine.times, seen.times, "of the folder");
+                    }
+                    3 => {
+                        let error = File::create_new(there.join("f")).unwrap_err();
+                        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+                    }
+                    4 => {
+                        std::fs::remove_file(there.join("f")).unwrap();
+                        assert!(sys::names(&here).unwrap().is_empty());
+                    }
+                    5 => {
+                        let error = std::fs::remove_dir(&there).unwrap_err();
+                        assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty);
+                    }
+                    6 => {
+                        std::fs::rename(there.join("f"), there.join("g")).unwrap();
+                        assert_eq!(sys::names(&here).unwrap(), ["g"]);
+                    }
+                    _ => {
+                        std::fs::write(there.join("g"), b"by the other").unwrap();
+                        assert_eq!(sys::names(&here).unwrap(), ["f", "g"]);
+                    }
+                }
+                made.write_all(b"saved").unwrap();
+                made.sync_all().unwrap();
+            }
+        });
+        let asked = calls.get("create").copied().unwrap_or(0);
+        assert!(asked < rounds as u64 / 2, "most are made ahead: {calls:?}");
+        w.say(format!("{rounds} files made and looked for at once; {asked} made by asking"));
     });
 }
 

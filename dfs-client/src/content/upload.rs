@@ -36,6 +36,8 @@ impl Content {
         held: Held,
         bytes: u64,
     ) -> Result<u64> {
+        // It grants nothing for a file that it does not know.
+        self.tell(file.ino).await?;
         let request = v1::NewUploadReq {
             caller: None,
             ino: file.ino.0,

@@ -65,6 +65,12 @@ macro_rules! verbs {
             /// All of them, in order of their numbers.
             pub const ALL: &'static [Verb] = &[$(Verb::$verb,)* $(Verb::$other,)*];
 
+            /// Whether it needs no file that was made here and is not told yet: a commit tells of its own
+            /// (`docs/design/0025`).
+            pub(crate) fn tells_itself(self) -> bool {
+                matches!(self, Verb::Commit | Verb::Reserve)
+            }
+
             /// The name in logs and metrics.
             pub fn name(self) -> &'static str {
                 match self { $(Verb::$verb => $text,)* $(Verb::$other => $other_text,)* }
