@@ -3,9 +3,8 @@
 use super::Content;
 use super::inode::File;
 use super::remote::system;
-use crate::client::Client;
 use crate::deferred::{Deferred, Drawn, TELL_WITHIN, is_final};
-use crate::vfs::{OpenFlags, Opened};
+use crate::vfs::{OpenFlags, Opened, touched_by};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind, NewMode};
 use dfs_core::birth;
@@ -113,6 +112,20 @@ impl Content {
         crate::interrupt::wait(task).await?.unwrap_or_else(cut)
     }
 
+    /// The name of a file is to be removed. True: the server could not be told of it, and now never will
+    /// be; its unsaved bytes go to the recovery area.
+    pub(crate) async fn remove_untold(&self, ino: Ino) -> Result<bool> {
+        match self.tell(ino).await {
+            Ok(()) => return Ok(false),
+            Err(error) if error.code == Code::Interrupted => return Err(error),
+            Err(_) => {}
+        }
+        let Some(telling) = self.client.deferrals.begin(ino).await else { return Ok(true) };
+        self.give_up_making(&telling.file, self.find(ino).as_ref());
+        self.client.deferrals.end(telling);
+        Ok(true)
+    }
+
     /// Tells of a file without its content: that of a later commit.
     pub(super) async fn tell_alone(&self, ino: Ino) -> Result<()> {
         let Some(telling) = self.client.deferrals.begin(ino).await else { return Ok(()) };
@@ -150,25 +163,25 @@ impl Content {
             self.client.deferrals.pause(self.now());
         }
         if !is_final(&error) {
+            self.client.metadata.still_deferred(made.drawn.ino);
             return error;
         }
         let Deferred { drawn, dir, name, .. } = made;
         tracing::warn!(ino = %drawn.ino, %dir, %name, %error, "a new file was refused");
-        self.client.unmade(*dir, name, drawn.ino);
+        self.give_up_making(made, file);
+        FsError::new(Code::Io, format!("the new file {name} was refused: {error}"))
+    }
+
+    /// A file that was made here will never be known to the server.
+    fn give_up_making(&self, made: &Deferred, file: Option<&Arc<File>>) {
+        let Deferred { drawn, dir, name, .. } = made;
+        self.client.metadata.unmade(*dir, name, drawn.ino);
+        self.client.tell_kernel(&touched_by(*dir, name));
         self.client.deferrals.remove(drawn.ino);
         // Nor shall the next daemon have it.
         self.client.deferrals.clear();
         if let Some(file) = file {
             self.step(file, Event::Revoked(drawn.fence));
         }
-        FsError::new(Code::Io, format!("the new file {name} was refused: {error}"))
-    }
-}
-
-impl Client {
-    /// A file that was made here will never be known to the server.
-    fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
-        self.metadata.unmade(dir, name, ino);
-        self.tell_kernel(&crate::vfs::touched_by(dir, name));
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Cache {
     changing: HashMap<Key, usize>,
     /// Directories in which files were made that the server has not heard of, and how many.
     pub(super) deferring: HashMap<Ino, usize>,
+    /// The attributes of these files as they were made.
+    pub(super) untold: HashMap<Ino, Attr>,
     /// Promises given up, until the server is known to have heard of it: a reply that crossed the
     /// message on the wire carries a promise the server is about to drop.
     pub(super) leaving: HashSet<Key>,
@@ -76,6 +78,7 @@ impl Cache {
             era: 0,
             changing: HashMap::new(),
             deferring: HashMap::new(),
+            untold: HashMap::new(),
             leaving: HashSet::new(),
         }
     }

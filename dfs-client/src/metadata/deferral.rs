@@ -57,6 +57,7 @@ impl Cache {
             return None;
         }
         let attr = child(parent);
+        self.untold.insert(attr.ino, attr.clone());
         birth::named_at(parent, attr.btime);
         parent.size += 1;
         let dir_ver = parent.dir_ver;
@@ -77,7 +78,7 @@ impl Cache {
         attr: Attr,
     ) {
         let (as_of, ino) = (Seq(mark.as_of), dir.ino);
-        self.end_deferral(ino);
+        self.end_deferral(ino, attr.ino);
         self.own_attr(asked, as_of, mark.promised_attr, attr);
         self.changed_here(Key::Listing(ino), as_of);
         self.changed_here(Key::Name(ino, name.clone()), as_of);
@@ -93,12 +94,20 @@ impl Cache {
 
     /// See [`Metadata::unmade`](super::Metadata::unmade).
     pub(super) fn unmade(&mut self, dir: Ino, name: &Name, ino: Ino) {
-        self.end_deferral(dir);
+        self.end_deferral(dir, ino);
         self.nodes.pop(&ino);
         [Key::Name(dir, name.clone()), Key::Attr(dir)].iter().for_each(|key| self.forget(key));
     }
 
-    fn end_deferral(&mut self, dir: Ino) {
+    /// See [`Metadata::still_deferred`](super::Metadata::still_deferred).
+    pub(super) fn still_deferred(&mut self, ino: Ino) {
+        if let Some(attr) = self.untold.get(&ino) {
+            self.nodes.get_or_insert_mut(ino, Node::default).attr.get_or_insert(attr.clone());
+        }
+    }
+
+    fn end_deferral(&mut self, dir: Ino, ino: Ino) {
+        self.untold.remove(&ino);
         if let Some(count) = self.deferring.get_mut(&dir) {
             *count -= 1;
             if *count == 0 {

@@ -346,6 +346,11 @@ impl Metadata {
         cache.told(asked, mark, dir, name, attr);
     }
 
+    /// The server could not make the file now: what is known of it here stays.
+    pub fn still_deferred(&self, ino: Ino) {
+        self.cache().still_deferred(ino);
+    }
+
     /// The server will never make the file.
     pub fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
         self.cache().unmade(dir, name, ino);

@@ -18,6 +18,11 @@ impl Vfs {
         self.writable()?;
         let name = Name::new(name)?;
         let victim = self.victim(who, dir, &name).await?;
+        if let Some(ino) = victim
+            && self.content.remove_untold(ino).await?
+        {
+            return Ok(());
+        }
         let open = self.open_of(victim);
         let mut touched = touched_by(dir, &name);
         touched.extend(victim.map(Key::Attr));
@@ -85,6 +90,7 @@ impl Vfs {
         touched.extend(touched_by(dir2, &name2));
         touched.extend(victim.map(Key::Attr));
         if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
+            self.content.tell(ino).await?;
             touched.push(Key::Attr(ino));
         }
         let request = v1::RenameReq {

@@ -124,10 +124,25 @@ fn file_for_which_there_is_no_room_is_told_again() {
         rig.fake.lock().refuse = Some(Code::NoSpace);
         assert_eq!(rig.content.flush(fh).await.unwrap_err().code, Code::NoSpace);
         assert!(!rig.client.deferrals.is_empty());
+        assert!(rig.client.metadata.attr(ino).is_some(), "the server could not say");
         rig.fake.lock().refuse = None;
         rig.content.fsync(fh).await.unwrap();
         assert_eq!(rig.fake.lock().bytes(ino.0), b"content");
         assert!(rig.client.deferrals.is_empty());
+    });
+}
+
+#[test]
+fn file_for_which_there_is_no_room_can_be_removed() {
+    run(async {
+        let rig = alone().await;
+        let (ino, _) = make(&rig, "a").unwrap();
+        rig.fake.lock().refuse = Some(Code::NoSpace);
+        assert_eq!(rig.content.remove_untold(ino).await, Ok(true));
+        rig.fake.lock().refuse = None;
+        assert!(rig.client.deferrals.is_empty() && rig.client.metadata.attr(ino).is_none());
+        assert_eq!(rig.content.remove_untold(ino).await, Ok(false), "the server removes it");
+        assert!(rig.fake.lock().names.is_empty());
     });
 }
 
