@@ -59,11 +59,15 @@ impl Batch {
             && !later.lost.iter().any(|row| forgotten(&row.sid))
     }
 
-    /// Leaves out the answers that the batch forgets.
-    pub(super) fn prune(&mut self) {
-        let Batch { forget_sessions, answers_done, answers, .. } = self;
-        let done = |sid: &SessionId, op: &OpId| answers_done.get(sid).is_some_and(|kept| op < kept);
-        answers.retain(|(sid, op), _| !forget_sessions.contains(sid) && !done(sid, op));
+    /// Leaves out the answers of these sessions that the batch forgets.
+    pub(super) fn prune<'a>(&mut self, sids: impl IntoIterator<Item = &'a SessionId>) {
+        for &sid in sids {
+            let of_session = self.answers.range((sid, OpId(0))..=(sid, OpId(u64::MAX)));
+            let forgotten = of_session.map(|(key, _)| *key).filter(|key| self.forgets(sid, key.1));
+            for key in forgotten.collect::<Vec<_>>() {
+                self.answers.remove(&key);
+            }
+        }
     }
 
     /// Whether nothing would change.

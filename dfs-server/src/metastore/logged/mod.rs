@@ -86,9 +86,17 @@ impl<S: MetaStore + 'static> Logged<S> {
     pub fn open(store: S, base: &Path, room: u64) -> Result<Logged<S>> {
         let (mut log, found) = Log::open(base, room)?;
         let epoch = store.epoch()?;
+        let (mut last, mut rows) = (Seq(0), Batch::default());
         for record in &found {
             let (seq, batch) = codec::decode(record)?;
-            store.commit(epoch, seq, &batch, Durability::Relaxed)?;
+            if !rows.takes(&batch) {
+                store.commit(epoch, last, &std::mem::take(&mut rows), Durability::Relaxed)?;
+            }
+            rows.append(batch);
+            last = seq;
+        }
+        if !rows.is_empty() {
+            store.commit(epoch, last, &rows, Durability::Relaxed)?;
         }
         store.flush()?;
         log.restart()?;
@@ -189,9 +197,7 @@ impl<S: MetaStore> Shared<S> {
         }
         let mut state = self.state();
         state.fresh.append(batch.clone());
-        if !batch.answers_done.is_empty() || !batch.forget_sessions.is_empty() {
-            state.fresh.prune();
-        }
+        state.fresh.prune(batch.answers_done.keys().chain(&batch.forget_sessions));
         state.last = seq;
         drop(state);
         self.has_rows(log.len() > APPLY_BYTES);
