@@ -1,5 +1,6 @@
 //! What is known and promised, and what the kernel may still believe. Pure: no clock, no locks.
 
+use super::deferral::Untold;
 use super::listing::{Edit, LISTING_MAX, Listing};
 use super::recent::Recent;
 use super::{Asked, Key, Promised, Stale, Target, Xattrs};
@@ -59,10 +60,8 @@ pub(super) struct Cache {
     pub(super) era: u64,
     /// Keys that a change made here touches while it runs.
     changing: HashMap<Key, usize>,
-    /// Directories in which files were made that the server has not heard of, and how many.
-    pub(super) deferring: HashMap<Ino, usize>,
-    /// The attributes of these files as they were made.
-    pub(super) untold: HashMap<Ino, Attr>,
+    /// What the server has not heard of.
+    pub(super) untold: Untold,
     /// Promises given up, until the server is known to have heard of it: a reply that crossed the
     /// message on the wire carries a promise the server is about to drop.
     pub(super) leaving: HashSet<Key>,
@@ -77,8 +76,7 @@ impl Cache {
             recent: Recent::default(),
             era: 0,
             changing: HashMap::new(),
-            deferring: HashMap::new(),
-            untold: HashMap::new(),
+            untold: Untold::default(),
             leaving: HashSet::new(),
         }
     }
@@ -480,7 +478,7 @@ impl Cache {
         if self.weight > weight
             && let Some((&dir, _)) = self.dirs.peek_lru()
         {
-            if self.deferring.contains_key(&dir) {
+            if self.untold.dirs.contains_key(&dir) {
                 // The server must hear first.
                 self.dirs.promote(&dir);
                 return;

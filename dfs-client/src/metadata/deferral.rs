@@ -6,6 +6,16 @@ use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
 use dfs_core::{Ino, Seq, birth};
 use dfs_proto::v1;
+use std::collections::HashMap;
+
+/// Files that were made here and are not told yet.
+#[derive(Default)]
+pub(super) struct Untold {
+    /// Their directories, and how many are in each.
+    pub(super) dirs: HashMap<Ino, usize>,
+    /// Their attributes as they were made.
+    files: HashMap<Ino, Attr>,
+}
 
 impl Cache {
     /// Notes that a directory is delegated, unless that ended since: an `undelegate` that overtook the
@@ -33,7 +43,7 @@ impl Cache {
     /// Whether the server does not know all that is known here about a key.
     pub(super) fn is_deferring(&self, key: &Key) -> bool {
         let (Key::Attr(ino) | Key::Name(ino, _) | Key::Listing(ino) | Key::Dir(ino)) = key;
-        !self.deferring.is_empty() && self.deferring.contains_key(ino)
+        !self.untold.dirs.is_empty() && self.untold.dirs.contains_key(ino)
     }
 
     /// See [`Metadata::defer`](super::Metadata::defer).
@@ -57,14 +67,14 @@ impl Cache {
             return None;
         }
         let attr = child(parent);
-        self.untold.insert(attr.ino, attr.clone());
+        self.untold.files.insert(attr.ino, attr.clone());
         birth::named_at(parent, attr.btime);
         parent.size += 1;
         let dir_ver = parent.dir_ver;
         self.nodes.put(attr.ino, Node { attr: Some(attr.clone()), ..Node::default() });
         self.set_name(dir, name, Some(Target::Present(attr.ino)));
         self.edit_listing(true, dir, dir_ver, &Edit::Added(name.clone(), attr.ino, attr.kind));
-        *self.deferring.entry(dir).or_default() += 1;
+        *self.untold.dirs.entry(dir).or_default() += 1;
         Some(attr)
     }
 
@@ -101,17 +111,17 @@ impl Cache {
 
     /// See [`Metadata::still_deferred`](super::Metadata::still_deferred).
     pub(super) fn still_deferred(&mut self, ino: Ino) {
-        if let Some(attr) = self.untold.get(&ino) {
+        if let Some(attr) = self.untold.files.get(&ino) {
             self.nodes.get_or_insert_mut(ino, Node::default).attr.get_or_insert(attr.clone());
         }
     }
 
     fn end_deferral(&mut self, dir: Ino, ino: Ino) {
-        self.untold.remove(&ino);
-        if let Some(count) = self.deferring.get_mut(&dir) {
+        self.untold.files.remove(&ino);
+        if let Some(count) = self.untold.dirs.get_mut(&dir) {
             *count -= 1;
             if *count == 0 {
-                self.deferring.remove(&dir);
+                self.untold.dirs.remove(&dir);
             }
         }
     }
