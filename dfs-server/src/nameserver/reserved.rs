@@ -104,22 +104,21 @@ impl NameServer {
             let text = "files are not made ahead where the superuser is nobody";
             return Err(FsError::new(Code::Invalid, text));
         }
-        make.fresh = match self.grant_to_maker(caller, guard) {
+        let drawn = match self.grant_to_maker(caller, guard) {
             Ok(drawn) => drawn,
             // A call that is repeated has used the number, and may have given the grant back.
             Err(error) => return self.answered(caller)?.ok_or(error),
         };
+        make.fresh = drawn;
         let mutation = Mutation { guard: Some(guard), ..Mutation::new(make) };
         let made = self.mutate(caller.clone(), mutation).await;
-        if made.is_err() {
+        if drawn && made.is_err() {
+            // Nothing has the number: its client may try again.
             let mut machines = self.lock();
-            let held = machines.has_grant(caller.sid, guard);
-            if held {
-                let Guard { ino, grant: id, fence } = guard;
-                let release = grant::Event::Release { session: caller.sid, ino, id, fence };
-                machines.grant(self.clock.now(), release);
-                machines.reserved.add(caller.sid, guard.ino, guard.fence);
-            }
+            let Guard { ino, grant: id, fence } = guard;
+            let release = grant::Event::Release { session: caller.sid, ino, id, fence };
+            machines.grant(self.clock.now(), release);
+            machines.reserved.add(caller.sid, ino, fence);
         }
         made
     }

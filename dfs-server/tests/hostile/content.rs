@@ -82,6 +82,24 @@ fn hostile_commits_and_clones_are_refused() {
     });
 }
 
+/// A file that is there is not made again, however often it is tried.
+#[test]
+fn hostile_makers_of_files_are_refused() {
+    run(async {
+        let mut scene = Scene::new().await;
+        let again = || {
+            let name = b"again".to_vec().into();
+            Some(Box::new(NewFile { dir: 1, name, mode: 0o644, ..NewFile::default() }))
+        };
+        let cases = vec![
+            (scene.commit(|c| c.create = again()), Some(Invalid)),
+            (scene.commit(|c| c.create = again()), Some(Invalid)),
+            (scene.commit(|c| (c.create, c.ino) = (again(), 77)), Some(Fenced)),
+        ];
+        scene.refused(cases).await;
+    });
+}
+
 #[test]
 fn hostile_objects_are_refused_and_none_is_named_beyond_its_end() {
     run(async {
