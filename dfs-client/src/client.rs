@@ -94,7 +94,7 @@ pub trait ContentHooks: Send + Sync {
     fn advance_all(&self) -> Later<'_, Result<()>>;
     /// Begins to tell the server of a file that was made here; ends when it knows the file or refused
     /// it.
-    fn tell(&self, ino: Ino) -> JoinHandle<()>;
+    fn tell(&self, ino: Ino) -> JoinHandle<Result<()>>;
     /// Commits everything unsaved and gives all grants back: the client stops.
     fn shutdown(&self) -> Later<'_, ()>;
 }
@@ -217,14 +217,17 @@ impl Client {
         }
     }
 
-    /// Tells the server of these files, all at a time. One that is refused stays or is given up; the
+    /// Begins to tell the server of these files, all at a time; the future waits for it. One that is refused stays or is given up; the
     /// commit of its content says so.
-    pub(crate) async fn tell(&self, files: Vec<Arc<Deferred>>) {
-        let Some(hooks) = self.hooks() else { return };
-        let tasks: Vec<_> = files.iter().map(|file| hooks.tell(file.drawn.ino)).collect();
-        for task in tasks {
-            // One that was cut off told nothing, like one that failed.
-            let _ = task.await;
+    pub(crate) fn tell(&self, files: Vec<Arc<Deferred>>) -> impl Future<Output = ()> + use<> {
+        let hooks = self.hooks();
+        let tell = |file: Arc<Deferred>| Some(hooks.as_ref()?.tell(file.drawn.ino));
+        let tasks: Vec<_> = files.into_iter().filter_map(tell).collect();
+        async move {
+            for task in tasks {
+                // One that was cut off told nothing, like one that failed.
+                let _ = task.await;
+            }
         }
     }
 

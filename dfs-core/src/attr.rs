@@ -140,27 +140,7 @@ pub(crate) mod tests {
 
     /// Plain attributes of a kind, for tests to change.
     pub(crate) fn attr(kind: Kind) -> Attr {
-        let zero = Timestamp::default();
-        Attr {
-            ino: Ino(2),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            nlink: 1,
-            rdev: 0,
-            size: 0,
-            blocks: 0,
-            atime: zero,
-            mtime: zero,
-            ctime: zero,
-            btime: zero,
-            attr_ver: 1,
-            content_ver: 0,
-            has_xattrs: false,
-            link_target: Vec::new(),
-            dir_ver: 0,
-            parent: Ino(0),
-        }
+        let blank = crate::birth::blank(Ino(2), kind, Timestamp::default());
+        Attr { mode: 0o644, nlink: 1, ..blank }
     }
 }

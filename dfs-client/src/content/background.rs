@@ -134,7 +134,7 @@ impl Content {
             running.spawn_on(async move { content.stop_file(&file).await }, &self.client.runtime);
         }
         while running.join_next().await.is_some() {}
-        self.client.deferrals.clear();
+        self.client.deferrals.note_anew();
         self.persist().await;
     }
 

@@ -16,6 +16,7 @@ use dfs_proto::v1;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// Pause before a server that refused is told again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,10 +43,7 @@ impl Content {
         let place = (dir, name.clone());
         let file = Arc::new(Deferred::new(drawn, place, who.clone(), mode, (at, now)));
         // Before it is seen: who is asked for the directory back finds it.
-        if !deferrals.add(Arc::clone(&file)) {
-            deferrals.put_back(drawn);
-            return None;
-        }
+        deferrals.add(Arc::clone(&file));
         let child = |dir: &Attr| {
             let attr = birth::child(drawn.ino, Kind::File, mode.mode, dir, &who, at);
             Attr { mode: NewMode { mode: attr.mode, ..mode }.masked(), ..attr }
@@ -55,6 +53,7 @@ impl Content {
             deferrals.put_back(drawn);
             return None;
         };
+        deferrals.note(&file);
         self.tell_in_time();
         let (grant, fence) = (GrantId(drawn.fence.0), drawn.fence);
         let held = Held { grant, fence, hold: LEASE_HOLD_MIN };
@@ -106,10 +105,14 @@ impl Content {
         if self.client.deferrals.is_empty() {
             return Ok(());
         }
-        let content = self.arc();
-        let task = self.client.runtime.spawn(async move { content.tell_alone(ino).await });
         let cut = |e| Err(FsError::new(Code::Io, format!("a file could not be told: {e}")));
-        crate::interrupt::wait(task).await?.unwrap_or_else(cut)
+        crate::interrupt::wait(self.begin_telling(ino)).await?.unwrap_or_else(cut)
+    }
+
+    /// Tells in the background: goes on if nobody waits.
+    pub(super) fn begin_telling(&self, ino: Ino) -> JoinHandle<Result<()>> {
+        let content = self.arc();
+        self.client.runtime.spawn(async move { content.tell_alone(ino).await })
     }
 
     /// The name of a file is to be removed. True: the server could not be told of it, and now never will
@@ -127,28 +130,26 @@ impl Content {
     }
 
     /// Tells of a file without its content: that of a later commit.
-    pub(super) async fn tell_alone(&self, ino: Ino) -> Result<()> {
+    async fn tell_alone(&self, ino: Ino) -> Result<()> {
         let Some(telling) = self.client.deferrals.begin(ino).await else { return Ok(()) };
         let request = telling.file.telling();
         let known = self.find(ino);
         self.send_telling(ino, known.as_ref(), Some(telling), request).await.map(drop)
     }
 
-    /// Tells the server of what an earlier daemon made and did not tell, once. Numbers that it did use
-    /// are refused.
+    /// Returns when the server was told of what an earlier daemon made and did not tell. Numbers that it
+    /// did use are refused.
     pub(crate) async fn tell_left_over(&self) {
-        let tell = async {
-            let left = std::mem::take(&mut *self.left_over.lock().await);
-            for request in left {
-                let request = v1::CommitReq { release: true, ..request };
-                let ino = request.ino;
-                match self.client.call(&system(), request).await {
-                    Ok(_) => tracing::info!(ino, "a new file of an earlier life is told"),
-                    Err(error) => tracing::debug!(ino, %error, "told before, or refused"),
-                }
+        let mut left = self.left_over.lock().await;
+        while let Some(request) = left.last().cloned() {
+            let request = v1::CommitReq { release: true, ..request };
+            let ino = request.ino;
+            match self.client.call(&system(), request).await {
+                Ok(_) => tracing::info!(ino, "a new file of an earlier life is told"),
+                Err(error) => tracing::debug!(ino, %error, "told before, or refused"),
             }
-        };
-        self.told_left_over.get_or_init(|| tell).await;
+            left.pop();
+        }
     }
 
     /// The server refused to make a file. If it always will, nobody here has the file any more: what
@@ -178,8 +179,7 @@ impl Content {
         self.client.metadata.unmade(*dir, name, drawn.ino);
         self.client.tell_kernel(&touched_by(*dir, name));
         self.client.deferrals.remove(drawn.ino);
-        // Nor shall the next daemon have it.
-        self.client.deferrals.clear();
+        self.client.deferrals.note_anew();
         if let Some(file) = file {
             self.step(file, Event::Revoked(drawn.fence));
         }

@@ -107,12 +107,8 @@ impl ContentHooks for Content {
         }
     }
 
-    fn tell(&self, ino: Ino) -> JoinHandle<()> {
-        let content = self.arc();
-        self.client.runtime.spawn(async move {
-            // The commit of its content fails in the same way, and says so to who waits for it.
-            let _ = content.tell_alone(ino).await;
-        })
+    fn tell(&self, ino: Ino) -> JoinHandle<Result<()>> {
+        self.begin_telling(ino)
     }
 
     fn restate(&self) -> Restated {

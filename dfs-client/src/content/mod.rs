@@ -49,7 +49,7 @@ pub(crate) use remote::held;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 /// Files without open handle that are remembered with their extents.
 const IDLE_FILES_MAX: usize = 1024;
@@ -71,9 +71,8 @@ pub struct Content {
     /// Taken before any other lock, and for a moment.
     beside: Mutex<beside::Beside>,
     passthrough: passthrough::Passthrough,
-    /// What tells the server of files that an earlier daemon made, and whether it was told.
+    /// What tells the server of files that an earlier daemon made; held by who tells.
     left_over: tokio::sync::Mutex<Vec<v1::CommitReq>>,
-    told_left_over: OnceCell<()>,
     me: Weak<Content>,
 }
 
@@ -112,7 +111,6 @@ impl Content {
             beside: Mutex::new(beside::Beside::new()),
             passthrough,
             left_over: tokio::sync::Mutex::default(),
-            told_left_over: OnceCell::new(),
             me: me.clone(),
         })
     }

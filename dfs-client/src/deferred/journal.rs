@@ -9,12 +9,14 @@
 //! generation begins at the start. Nothing is flushed: what a power loss of this machine takes is what
 //! it takes of unsaved bytes.
 
+use super::Deferred;
 use dfs_proto::v1::CommitReq;
 use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 const HEAD: usize = 12;
 /// No more is written: files are made by asking until the server has heard of all.
@@ -41,11 +43,11 @@ impl Journal {
     }
 
     /// Adds a file; `first`: the server has heard of all before it.
-    pub(super) fn add(&mut self, told_by: &CommitReq, first: bool) -> io::Result<()> {
+    pub(super) fn add(&mut self, file: &Deferred, first: bool) -> io::Result<()> {
         if first {
             (self.generation, self.end) = (self.generation.wrapping_add(1), 0);
         }
-        let payload = told_by.encode_to_vec();
+        let payload = file.telling().encode_to_vec();
         let mut record = Vec::with_capacity(HEAD + payload.len());
         record.extend(self.generation.to_le_bytes());
         record.extend((payload.len() as u32).to_le_bytes());
@@ -59,10 +61,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
+    /// Has these files and no others.
+    pub(super) fn set<'a>(
+        &mut self,
+        files: impl Iterator<Item = &'a Arc<Deferred>>,
+    ) -> io::Result<()> {
+        // Even if nothing follows.
         self.end = 0;
-        self.file.write_all_at(&[0; HEAD], 0)
+        self.file.write_all_at(&[0; HEAD], 0)?;
+        files.enumerate().try_for_each(|(n, file)| self.add(file, n == 0))
     }
 }
 
@@ -91,11 +98,8 @@ fn read(mut bytes: &[u8]) -> (u32, Vec<CommitReq>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::file;
     use super::*;
-
-    fn request(ino: u64) -> CommitReq {
-        CommitReq { ino, create: Some(Box::default()), ..CommitReq::default() }
-    }
 
     fn left(path: &Path) -> Vec<u64> {
         Journal::open(path).unwrap().1.into_iter().map(|request| request.ino).collect()
@@ -107,16 +111,16 @@ mod tests {
         let path = temp.path().join("deferred");
         let (mut journal, none) = Journal::open(&path).unwrap();
         assert!(none.is_empty());
-        journal.add(&request(1), true).unwrap();
-        journal.add(&request(2), false).unwrap();
-        journal.add(&request(3), false).unwrap();
+        journal.add(&file(1, 10), true).unwrap();
+        journal.add(&file(2, 10), false).unwrap();
+        journal.add(&file(3, 10), false).unwrap();
         assert_eq!(left(&path), [1, 2, 3]);
-        journal.add(&request(4), true).unwrap();
+        journal.add(&file(4, 10), true).unwrap();
         assert_eq!(left(&path), [4], "records of before lie behind it");
         let (mut journal, _) = Journal::open(&path).unwrap();
-        journal.add(&request(5), true).unwrap();
+        journal.add(&file(5, 10), true).unwrap();
         assert_eq!(left(&path), [5]);
-        journal.clear().unwrap();
+        journal.set([].iter()).unwrap();
         assert!(left(&path).is_empty());
     }
 
@@ -125,9 +129,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("deferred");
         let (mut journal, _) = Journal::open(&path).unwrap();
-        journal.add(&request(1), true).unwrap();
+        journal.add(&file(1, 10), true).unwrap();
         let one = journal.end;
-        journal.add(&request(2), false).unwrap();
+        journal.add(&file(2, 10), false).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for cut in 0..=bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();

@@ -202,32 +202,28 @@ impl Deferrals {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A file is made: to be called before anybody can see it. False: it cannot be kept.
-    pub(crate) fn add(&self, file: Arc<Deferred>) -> bool {
-        let mut files = self.files();
-        let telling = file.telling();
-        let kept = self.journal().as_mut().map(|journal| journal.add(&telling, files.is_empty()));
-        match kept {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a new file cannot be noted on disk");
-                return false;
-            }
-            None => return false,
-        }
-        if files.insert(file.drawn.ino, file).is_none() {
+    /// A file is being made: to be called before anybody can see it.
+    pub(crate) fn add(&self, file: Arc<Deferred>) {
+        if self.files().insert(file.drawn.ino, file).is_none() {
             self.count.fetch_add(1, Ordering::AcqRel);
         }
-        true
     }
 
-    /// Nothing is left for the next daemon, if the server has heard of everything.
-    pub(crate) fn clear(&self) {
+    /// It was made: the next daemon shall know. A failure costs no more than that.
+    pub(crate) fn note(&self, file: &Deferred) {
         let files = self.files();
-        if files.is_empty()
-            && let Some(Err(error)) = self.journal().as_mut().map(Journal::clear)
+        let first = files.keys().all(|ino| *ino == file.drawn.ino);
+        if let Some(Err(error)) = self.journal().as_mut().map(|journal| journal.add(file, first)) {
+            tracing::warn!(%error, "a new file cannot be noted on disk");
+        }
+    }
+
+    /// The next daemon shall know what the server has not heard of now, and nothing else.
+    pub(crate) fn note_anew(&self) {
+        let files = self.files();
+        if let Some(Err(error)) = self.journal().as_mut().map(|journal| journal.set(files.values()))
         {
-            tracing::warn!(%error, "the list of new files cannot be emptied");
+            tracing::warn!(%error, "the list of new files cannot be written");
         }
     }
 
@@ -282,14 +278,14 @@ pub(crate) fn is_final(error: &FsError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn drawn(n: u64) -> Drawn {
         Drawn { ino: Ino(n), fence: Fence(n) }
     }
 
-    fn file(n: u64, dir: u64) -> Arc<Deferred> {
+    pub(super) fn file(n: u64, dir: u64) -> Arc<Deferred> {
         let place = (Ino(dir), Name::new(b"x").unwrap());
         let times = (Timestamp::default(), BootTime::default());
         Arc::new(Deferred::new(drawn(n), place, Credentials::root(), 0o644.into(), times))
@@ -314,10 +310,9 @@ mod tests {
 
     #[tokio::test]
     async fn deferred_file_is_told_by_one_at_a_time_and_once() {
-        let (all, temp) = (Deferrals::default(), tempfile::tempdir().unwrap());
-        assert!(!all.add(file(1, 10)), "the next daemon would not know");
-        assert!(all.keep_in(&temp.path().join("deferred")).unwrap().is_empty());
-        assert!(all.add(file(1, 10)) && all.add(file(2, 20)));
+        let all = Deferrals::default();
+        all.add(file(1, 10));
+        all.add(file(2, 20));
         assert_eq!(all.within(Ino(20)).len(), 1);
         let telling = all.begin(Ino(1)).await.unwrap();
         let again = all.begin(Ino(1));
@@ -332,5 +327,28 @@ mod tests {
         // A refusal for now leaves it.
         drop(all.begin(Ino(2)).await.unwrap());
         assert!(all.begin(Ino(2)).await.is_some());
+    }
+    #[test]
+    fn deferred_files_that_were_made_are_left_to_the_next_daemon() {
+        let (all, temp) = (Deferrals::default(), tempfile::tempdir().unwrap());
+        let path = temp.path().join("deferred");
+        assert!(all.keep_in(&path).unwrap().is_empty());
+        let left = || {
+            let left = Deferrals::default().keep_in(&path).unwrap();
+            left.into_iter().map(|request| request.ino).collect::<Vec<_>>()
+        };
+        for n in 1..4 {
+            all.add(file(n, 10));
+        }
+        all.remove(Ino(1));
+        assert!(left().is_empty(), "none was made");
+        [2, 3].iter().for_each(|n| all.note(&file(*n, 10)));
+        assert_eq!(left(), [2, 3]);
+        all.remove(Ino(2));
+        all.note_anew();
+        assert_eq!(left(), [3]);
+        all.remove(Ino(3));
+        all.note_anew();
+        assert!(left().is_empty());
     }
 }

@@ -166,16 +166,13 @@ impl Client {
 
     /// The acknowledgement, unless the server must first hear of these files; then it follows that.
     fn ack_when_told(&self, files: Vec<Arc<Deferred>>, ack: v1::Ack) -> Option<v1::Ack> {
-        let hooks = match self.hooks() {
-            Some(hooks) if !files.is_empty() => hooks,
-            _ => return Some(ack),
-        };
+        if files.is_empty() {
+            return Some(ack);
+        }
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
-        let tasks: Vec<_> = files.iter().map(|file| hooks.tell(file.drawn.ino)).collect();
+        let told = self.tell(files);
         self.runtime.spawn(async move {
-            for task in tasks {
-                let _ = task.await;
-            }
+            told.await;
             metrics.acks.inc();
             session.outbox.ack(ack);
         });

@@ -15,12 +15,11 @@ impl Hub {
         let mut delegated = Vec::new();
         for key in kept {
             let Key::Dir(dir) = *key else { continue };
-            let mut others = [Key::Dir(dir), Key::Attr(dir)]
+            let alone = [Key::Dir(dir), Key::Attr(dir)]
                 .into_iter()
-                .flat_map(|key| self.promises.holders(key).filter(|holder| *holder != session));
+                .all(|key| self.promises.holders(key).all(|holder| holder == session));
             // Kept attributes say that no other change of this directory is under way.
-            if kept.contains(&Key::Attr(dir)) && others.next().is_none() {
-                drop(others);
+            if alone && kept.contains(&Key::Attr(dir)) {
                 self.promises.delegate_to(session, dir);
                 delegated.push(dir);
             }

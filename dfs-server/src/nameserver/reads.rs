@@ -118,14 +118,19 @@ impl NameServer {
         dir: Ino,
         path: &[Name],
     ) -> Result<Option<Attr>> {
-        let (mut at, _) = self.attributes(caller, dir).await?;
+        let walk = |dir, path: &[Name]| {
+            self.may_read(caller)?;
+            // Nothing is promised: the reply has no mark.
+            let delegated = self.lock().hub.delegated_from(caller.sid, Key::Dir(dir));
+            let found = resolve::lookup_path(&self.context(caller), &*self.store, dir, path)?;
+            Ok((found, Promised { delegated, ..Promised::default() }))
+        };
+        let (mut at, _) = self.undelegated(|| walk(dir, &[])).await?;
         for name in path {
-            match self.lookup(caller, at.ino, name).await? {
-                (Some(found), _) => at = found,
-                (None, _) => return Ok(None),
-            }
+            let Some(dir) = at else { break };
+            at = self.undelegated(|| walk(dir.ino, std::slice::from_ref(name))).await?.0;
         }
-        Ok(Some(at))
+        Ok(at)
     }
 
     /// Attributes of an inode.

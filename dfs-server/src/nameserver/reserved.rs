@@ -98,7 +98,7 @@ impl NameServer {
         self: &Arc<Self>,
         caller: &Caller,
         guard: Guard,
-        mut make: MakeFile,
+        make: MakeFile,
     ) -> Result<Applied> {
         if self.settings.root_squash {
             let text = "files are not made ahead where the superuser is nobody";
@@ -109,7 +109,6 @@ impl NameServer {
             // A call that is repeated has used the number, and may have given the grant back.
             Err(error) => return self.answered(caller)?.ok_or(error),
         };
-        make.fresh = drawn;
         let mutation = Mutation { guard: Some(guard), ..Mutation::new(make) };
         let made = self.mutate(caller.clone(), mutation).await;
         if drawn && made.is_err() {
@@ -128,8 +127,14 @@ impl NameServer {
         let now = self.clock.now();
         let mut machines = self.lock();
         machines.sessions.check(caller.sid, caller.epoch, now)?;
-        let drawn = machines.reserved.take(caller.sid, guard.ino, guard.fence);
-        if drawn && machines.grants.count(caller.sid) < limits::GRANTS_PER_SESSION {
+        if machines.has_grant(caller.sid, guard) {
+            return Ok(false);
+        }
+        if machines.grants.count(caller.sid) >= limits::GRANTS_PER_SESSION {
+            let text = format!("session {} has too many grants", caller.sid);
+            return Err(FsError::new(Code::NoLocks, text));
+        }
+        if machines.reserved.take(caller.sid, guard.ino, guard.fence) {
             let claim = grant::Reclaim {
                 session: caller.sid,
                 ino: guard.ino,
@@ -142,7 +147,7 @@ impl NameServer {
             machines.grant(now, grant::Event::Reclaim(claim));
         }
         if machines.has_grant(caller.sid, guard) {
-            return Ok(drawn);
+            return Ok(true);
         }
         let text = format!("inode {} was not drawn for session {}", guard.ino, caller.sid);
         Err(FsError::new(Code::Fenced, text))

@@ -138,7 +138,6 @@ impl Services {
                     mode: NewMode { mode: file.mode, umask: file.umask },
                     at: time_from(file.at)?,
                     commit,
-                    fresh: false,
                 };
                 self.server.make_file(&caller, guard, make).await?
             }

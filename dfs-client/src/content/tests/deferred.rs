@@ -156,7 +156,7 @@ fn deferred_file_restates_its_grant_and_other_numbers_are_void() {
         assert!(request.grants.iter().any(|grant| grant.ino == ino.0 && grant.write));
         assert!(rig.client.deferrals.draw(Default::default()).is_none());
         assert!(make(&rig, "b").is_none());
-        ContentHooks::tell(&*rig.content, ino).await.unwrap();
+        ContentHooks::tell(&*rig.content, ino).await.unwrap().unwrap();
         assert_eq!(rig.fake.lock().names, [b"a"]);
     });
 }

@@ -177,16 +177,15 @@ impl<S: MetaStore> Shared<S> {
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
         batch.check()?;
         let record = codec::encode(seq, batch);
-        let mut log = loop {
-            let log = self.log();
-            if log.len() < FULL_BYTES && self.state().fresh.takes(batch) {
-                break log;
+        let (mut log, now) = loop {
+            let (log, state) = (self.log(), self.state());
+            if log.len() < FULL_BYTES && state.fresh.takes(batch) {
+                break (log, state.epoch);
             }
-            drop(log);
+            drop((state, log));
             self.apply()?;
         };
         self.check_usable()?;
-        let now = self.state().epoch;
         if now != epoch {
             let text = format!("commit {seq} of leader epoch {epoch}, now it is {now}");
             return Err(FsError::new(Code::StaleLeader, text));
@@ -231,6 +230,7 @@ impl<S: MetaStore> Shared<S> {
             if self.state().fresh.is_empty() {
                 return Ok(());
             }
+            self.sync(&mut log)?;
             log.turn().map_err(|error| self.broken_by(error))?;
             let mut state = self.state();
             let rows = std::mem::take(&mut state.fresh);

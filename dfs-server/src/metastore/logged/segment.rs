@@ -38,8 +38,7 @@ pub(super) type Found = Vec<Vec<u8>>;
 
 impl Log {
     /// Opens the log beside `base`, makes it if it is missing. Nothing is written before
-    /// [`restart`](Log::restart), which must come first.
-    /// Each file has so much `room` from the start.
+    /// [`restart`](Log::restart), which must come first. Each file has so much `room` from the start.
     pub(super) fn open(base: &Path, room: u64) -> Result<(Log, Found)> {
         let paths = [".log-a", ".log-b"].map(|suffix| {
             let mut path = base.as_os_str().to_owned();
@@ -92,7 +91,8 @@ impl Log {
         let sum = crc32c::crc32c(&header[..16]);
         header[16..].copy_from_slice(&sum.to_le_bytes());
         let other = 1 - self.present;
-        self.files[other].write_all_at(&header, 0).map_err(|e| self.failed("begin", &e))?;
+        let begun = self.files[other].write_all_at(&header, 0);
+        begun.map_err(|e| self.failed("begin", other, &e))?;
         (self.present, self.end) = (other, HEADER as u64);
         (self.generation, self.unsynced) = (generation, true);
         Ok(())
@@ -109,7 +109,7 @@ impl Log {
         let written = self.files[self.present].write_all_at(&record, self.end);
         if let Err(error) = written {
             // A part of it that is whole by its checksum cannot be: its length says so.
-            return Err(self.failed("write", &error));
+            return Err(self.failed("write", self.present, &error));
         }
         self.end += record.len() as u64;
         self.unsynced = true;
@@ -119,7 +119,8 @@ impl Log {
     /// Makes everything appended survive a power loss.
     pub(super) fn sync(&mut self) -> Result<()> {
         if self.unsynced {
-            self.files[self.present].sync_data().map_err(|e| self.failed("sync", &e))?;
+            let synced = self.files[self.present].sync_data();
+            synced.map_err(|e| self.failed("sync", self.present, &e))?;
             self.unsynced = false;
         }
         Ok(())
@@ -130,8 +131,8 @@ impl Log {
         self.end
     }
 
-    fn failed(&self, what: &str, error: &io::Error) -> FsError {
-        disk::failed(format_args!("{what} {}", self.paths[self.present].display()), error)
+    fn failed(&self, what: &str, file: usize, error: &io::Error) -> FsError {
+        disk::failed(format_args!("{what} {}", self.paths[file].display()), error)
     }
 }
 

@@ -29,8 +29,6 @@ pub struct MakeFile {
     pub at: Timestamp,
     /// What follows on version 0; its inode is the new one.
     pub commit: Commit,
-    /// Its number was drawn for it by this server, so that no inode can have it.
-    pub fresh: bool,
 }
 
 impl MakeFile {
@@ -62,7 +60,7 @@ impl Op for MakeFile {
         let dir = rules::new_name(&self.maker(cx), view, self.dir, &self.name)?;
         rules::valid_time(self.at)?;
         let ino = self.commit.ino;
-        if !self.fresh && view.inode(ino)?.is_some() {
+        if view.inode(ino)?.is_some() {
             return Err(FsError::new(Code::Invalid, format!("inode {ino} exists")));
         }
         let attr = birth::child(ino, Kind::File, self.mode.masked(), &dir, &self.who, self.at);
