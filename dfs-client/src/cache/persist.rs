@@ -1,6 +1,8 @@
 //! Writing the index, and closing files that nobody uses.
 
 use super::index::Batch;
+use super::working::store::HELD_MAX;
+use super::working::{Shared, WorkingFile};
 use super::{Cache, Files};
 use dfs_core::{Ino, Result};
 use std::sync::atomic::Ordering;
@@ -14,6 +16,8 @@ pub(super) const WARM_MAX: usize = 1024;
 /// Files that may be opened before that is tried again, if it left too many open because they are
 /// in use: looking at all of them for each one would cost more than the opens.
 pub(super) const WARM_STEP: usize = 256;
+/// Bytes of content that stay in memory although the index has them.
+pub(super) const HELD_IDLE: u64 = HELD_MAX / 4;
 
 impl Cache {
     /// Writes what changed since the last time into the index, with the content that is in memory. To
@@ -35,7 +39,10 @@ impl Cache {
         let saved = if nothing { Ok(()) } else { self.shared.index.save(&batch) };
         let mut files = self.lock();
         match saved {
-            Ok(()) => files.cool(),
+            Ok(()) => {
+                files.let_go(&self.shared);
+                files.cool();
+            }
             Err(_) => files.put_back(batch),
         }
         files.rest(self.shared.open.load(Ordering::Relaxed));
@@ -76,6 +83,27 @@ impl Files {
             if let Some(file) = self.warm.get(&row.listed.ino) {
                 file.row_not_saved();
             }
+        }
+    }
+
+    /// Leaves content that the index has to it, of the files without handle used least recently, if
+    /// much of it is in memory: also of files that somebody may use again, say under a lease.
+    fn let_go(&self, shared: &Shared) {
+        if shared.held() <= HELD_IDLE {
+            return;
+        }
+        let mut held: Vec<(u64, &WorkingFile)> = Vec::new();
+        for (ino, file) in &self.warm {
+            if let Some(entry) = self.entries.peek(ino).filter(|entry| !entry.open) {
+                held.push((entry.used, file));
+            }
+        }
+        held.sort_unstable_by_key(|(used, _)| *used);
+        for (_, file) in held {
+            if shared.held() <= HELD_IDLE {
+                return;
+            }
+            file.leave_to_index();
         }
     }
 

@@ -8,6 +8,7 @@
 use super::{Shared, State, WorkingFile, open_or_make};
 use crate::cache::disk::{self, DISK_BLOCK, io_error};
 use crate::cache::journal::Record;
+use crate::cache::map::FileMap;
 use dfs_core::Result;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::Range;
@@ -126,9 +127,14 @@ impl Store {
 }
 
 impl Shared {
+    /// Bytes of all files that are in memory.
+    pub(in crate::cache) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Whether so many bytes more may wait in memory for their file.
     pub(super) fn may_hold(&self, bytes: u64) -> bool {
-        self.held.load(Ordering::Relaxed).saturating_add(bytes) <= HELD_MAX
+        self.held().saturating_add(bytes) <= HELD_MAX
     }
 }
 
@@ -137,6 +143,20 @@ impl WorkingFile {
     pub(super) fn hold(&self, now: u64) {
         let before = self.held_bytes.swap(now, Ordering::Relaxed);
         self.shared.held.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Forgets the bytes in memory, if the index has them: whoever wants them brings them back.
+    pub(in crate::cache) fn leave_to_index(&self) {
+        let mut state = self.look();
+        let in_use = state.file.on_disk().is_some() || state.map.has_work();
+        let known = !state.row_changed && !state.gone && !state.is_blank();
+        if in_use || state.in_index || !known {
+            return;
+        }
+        state.map = FileMap::new(state.map.base_ver, state.map.base_size);
+        state.file = Store::Memory(Vec::new());
+        state.in_index = true;
+        self.hold(0);
     }
 
     /// Writes what is in memory only into the file on disk, which is made for it.
