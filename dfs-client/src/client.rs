@@ -119,7 +119,7 @@ pub struct Client {
     pub kernel: Arc<dyn KernelCache>,
     /// New files that the server has not heard of.
     pub(crate) deferrals: Deferrals,
-    /// New files whose names may not be flushed yet.
+    /// Changes that the server may not have flushed yet.
     pub(crate) late: Late,
     /// Runtime of the calls.
     pub runtime: Handle,
@@ -264,16 +264,16 @@ impl Client {
     }
 
     /// Returns when every change answered so far survives a power loss of the server: at once unless
-    /// it runs `--durability relaxed` or a file was made lately. Errors: `Io` if it cannot say so.
+    /// it runs `--durability relaxed` or one was answered before its flush. Errors: `Io` if it cannot say so.
     pub async fn flush(&self) -> Result<()> {
         interrupt::wait(self.tell_made()).await?;
-        let made = self.late.made();
+        let answered = self.late.answered();
         // What was answered was answered by a server that had said which it is.
         if !self.session.relaxed() && self.late.is_flushed() {
             return Ok(());
         }
         self.rpc.call(&Credentials::root(), v1::FlushReq::default()).await?;
-        self.late.flushed(made);
+        self.late.flushed(answered);
         Ok(())
     }
 

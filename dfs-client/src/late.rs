@@ -1,34 +1,34 @@
-//! Files made here whose names the server may not have flushed yet: it answers a creation that comes
-//! with the write lease before it is flushed, since a commit follows (`docs/design/0020`).
+//! Changes made here that the server may not have flushed yet: it answers what no content goes with
+//! before it is flushed (`docs/design/0020`, 0027).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts creations, and those known to survive a power loss of the server.
+/// Counts such changes, and those known to survive a power loss of the server.
 #[derive(Debug, Default)]
 pub(crate) struct Late {
-    made: AtomicU64,
+    answered: AtomicU64,
     flushed: AtomicU64,
 }
 
 impl Late {
-    /// A creation was answered.
+    /// One was answered.
     pub(crate) fn add(&self) {
-        self.made.fetch_add(1, Ordering::AcqRel);
+        self.answered.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How many were answered: to be asked before what flushes them is sent.
-    pub(crate) fn made(&self) -> u64 {
-        self.made.load(Ordering::Acquire)
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
     }
 
-    /// Something sent when `made` had been answered was flushed, and with it all that came before.
-    pub(crate) fn flushed(&self, made: u64) {
-        self.flushed.fetch_max(made, Ordering::AcqRel);
+    /// Something sent when so many had been answered was flushed, and with it all that came before.
+    pub(crate) fn flushed(&self, answered: u64) {
+        self.flushed.fetch_max(answered, Ordering::AcqRel);
     }
 
     /// Whether all are known to be flushed.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.flushed.load(Ordering::Acquire) >= self.made()
+        self.flushed.load(Ordering::Acquire) >= self.answered()
     }
 }
 
@@ -37,15 +37,15 @@ mod tests {
     use super::Late;
 
     #[test]
-    fn late_creation_stays_until_something_sent_after_it_is_flushed() {
+    fn late_change_stays_until_something_sent_after_it_is_flushed() {
         let late = Late::default();
         assert!(late.is_flushed());
         late.add();
-        let before = late.made();
+        let before = late.answered();
         late.add();
         late.flushed(before);
         assert!(!late.is_flushed(), "the second came after it was sent");
-        late.flushed(late.made());
+        late.flushed(late.answered());
         late.flushed(before);
         assert!(late.is_flushed());
     }

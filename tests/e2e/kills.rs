@@ -42,6 +42,39 @@ fn kills_of_the_server_keep_files_made_ahead() {
     });
 }
 
+/// What was removed is removed, whoever of client and server dies in the next moment.
+#[test]
+fn kills_leave_nothing_of_what_was_removed() {
+    world::run(Duration::from_secs(600), |w| {
+        let (server, mut a, b) = w.two_mounts();
+        let rounds = sizes::client_kills();
+        for round in 0..rounds {
+            let folder = format!("d{round}");
+            std::fs::create_dir(a.at(&folder)).unwrap();
+            for n in 0..20 {
+                std::fs::write(a.at(format!("{folder}/{n}")), b"content").unwrap();
+            }
+            std::fs::create_dir(a.at(format!("{folder}/sub"))).unwrap();
+            for n in 0..20 {
+                std::fs::remove_file(a.at(format!("{folder}/{n}"))).unwrap();
+            }
+            std::fs::remove_dir(a.at(format!("{folder}/sub"))).unwrap();
+            let on_b = b.at(&folder);
+            match round % 2 {
+                0 => server.kill_and_restart(),
+                _ => a.kill_and_detach(),
+            }
+            wait::within(ANSWER_WITHIN, "a look at the folder", move || {
+                assert!(sys::names(&on_b).unwrap().is_empty(), "{on_b:?}");
+            });
+            if round % 2 == 1 {
+                a.again();
+            }
+        }
+        w.say(format!("{rounds} kills right after 21 removals, none undone"));
+    });
+}
+
 #[test]
 fn kills_of_the_server_lose_nothing_acknowledged() {
     world::run_alone(Duration::from_secs(1200), |w| {

@@ -101,6 +101,63 @@ fn names_made_ahead_are_seen_by_whoever_looks() {
     });
 }
 
+/// One mount removes names of directories of its own; whatever the other does in the same moment, they
+/// are gone.
+#[test]
+fn names_removed_are_gone_for_whoever_looks() {
+    world::run(Duration::from_secs(600), |w| {
+        let (_server, a, b) = w.two_mounts();
+        let mut random = w.random(4);
+        let rounds = sizes::name_operations() / 4;
+        for round in 0..rounds {
+            let name = format!("d{round}");
+            std::fs::create_dir(a.at(&name)).unwrap();
+            let (here, there) = (a.at(&name), b.at(&name));
+            let many: Vec<String> =
+                (0..random.random_range(1..20)).map(|n| n.to_string()).collect();
+            many.iter().for_each(|name| std::fs::write(here.join(name), b"gone").unwrap());
+            std::fs::write(here.join("g"), b"stays").unwrap();
+            many.iter().for_each(|name| std::fs::remove_file(here.join(name)).unwrap());
+            let last = many.last().unwrap();
+            match random.random_range(0..8) {
+                0 => drop(sys::look(&there.join(last)).unwrap_err()),
+                1 => assert_eq!(sys::names(&there).unwrap(), ["g"]),
+                2 => {
+                    let (mine, seen) = (sys::look(&here).unwrap(), sys::look(&there).unwrap());
+                    assert_eq!(mine.times, seen.times, "of the folder");
+                }
+                3 => {
+                    std::fs::write(there.join(last), b"by the other").unwrap();
+                    assert_eq!(sys::names(&here).unwrap(), [last.as_str(), "g"]);
+                }
+                4 => {
+                    std::fs::remove_file(here.join("g")).unwrap();
+                    std::fs::remove_dir(&there).unwrap();
+                    sys::look(&here).unwrap_err();
+                }
+                5 => {
+                    std::fs::remove_file(here.join("g")).unwrap();
+                    std::fs::remove_dir(&here).unwrap();
+                    sys::look(&there).unwrap_err();
+                    std::fs::create_dir(&there).unwrap();
+                    assert!(sys::names(&here).unwrap().is_empty());
+                }
+                6 => {
+                    std::fs::write(here.join(last), b"again").unwrap();
+                    assert_eq!(std::fs::read(there.join(last)).unwrap(), b"again");
+                }
+                _ => {
+                    std::fs::rename(there.join("g"), there.join(last)).unwrap();
+                    assert_eq!(std::fs::read(here.join(last)).unwrap(), b"stays");
+                }
+            }
+        }
+        w.say(format!(
+            "{rounds} folders emptied and looked at once, nothing left of what was removed"
+        ));
+    });
+}
+
 #[test]
 fn names_asked_for_again_cost_no_call() {
     world::run(Duration::from_secs(120), |w| {

@@ -1,12 +1,13 @@
 //! Writing the index, and closing files that nobody uses.
 
 use super::index::Batch;
+use super::working::WorkingFile;
 use super::working::store::HELD_MAX;
-use super::working::{Shared, WorkingFile};
 use super::{Cache, Files};
 use dfs_core::{Ino, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 /// Working files kept open though nobody uses them.
 const IDLE_WARM: usize = 256;
@@ -31,23 +32,63 @@ impl Cache {
     }
 
     /// Writes what changed since the last time into the index, in one transaction, and closes files
-    /// that are not used.
+    /// that are not used. The list of files is locked for moments only.
     pub(super) fn save(&self) -> Result<()> {
         let _one = self.persisting.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = self.lock().take_changes();
+        let (batch, warm) = self.changes();
         let nothing = batch.gone.is_empty() && batch.rows.is_empty() && batch.used.is_empty();
         let saved = if nothing { Ok(()) } else { self.shared.index.save(&batch) };
+        if saved.is_ok() {
+            self.let_go(warm);
+        }
         let mut files = self.lock();
         match saved {
-            Ok(()) => {
-                files.let_go(&self.shared);
-                files.cool();
-            }
+            Ok(()) => files.cool(),
             Err(_) => files.put_back(batch),
         }
         files.rest(self.shared.open.load(Ordering::Relaxed));
         saved
     }
+
+    /// What changed for the index, and all warm files.
+    fn changes(&self) -> (Batch, Vec<Warm>) {
+        let (gone, mut touched, warm) = self.lock().take_changes();
+        let mut batch = Batch { gone: gone.into_iter().collect(), ..Batch::default() };
+        for Warm { ino, file, used, .. } in &warm {
+            if let Some(row) = file.upgrade().and_then(|file| file.take_row(*used)) {
+                touched.remove(ino);
+                batch.rows.push(row);
+            }
+        }
+        batch.used = touched.into_iter().collect();
+        (batch, warm)
+    }
+
+    /// Leaves content that the index has to it, of the files without handle used least recently, if
+    /// much of it is in memory: also of files that somebody may use again, say under a lease.
+    fn let_go(&self, mut warm: Vec<Warm>) {
+        if self.shared.held() <= HELD_IDLE {
+            return;
+        }
+        warm.retain(|warm| !warm.open);
+        warm.sort_unstable_by_key(|warm| warm.used);
+        for Warm { file, .. } in warm {
+            if self.shared.held() <= HELD_IDLE {
+                return;
+            }
+            if let Some(file) = file.upgrade() {
+                file.leave_to_index();
+            }
+        }
+    }
+}
+
+/// A file of [`Files::warm`], with what the list knew of it a moment ago. Does not count as a use.
+struct Warm {
+    ino: Ino,
+    file: Weak<WorkingFile>,
+    used: u64,
+    open: bool,
 }
 
 impl Files {
@@ -57,22 +98,17 @@ impl Files {
         self.crowd = WARM_MAX.max(open + WARM_STEP);
     }
 
-    fn take_changes(&mut self) -> Batch {
-        let mut batch = Batch {
-            gone: std::mem::take(&mut self.gone).into_iter().collect(),
-            ..Batch::default()
-        };
-        let mut touched = std::mem::take(&mut self.touched);
-        for (ino, file) in &self.warm {
-            let used = self.entries.peek(ino).map_or(0, |entry| entry.used);
-            if let Some(row) = file.take_row(used) {
-                touched.remove(ino);
-                batch.rows.push(row);
-            }
-        }
+    /// Files that went, those used since the last time and when, and all warm ones.
+    fn take_changes(&mut self) -> (BTreeSet<Ino>, BTreeMap<Ino, u64>, Vec<Warm>) {
+        let touched = std::mem::take(&mut self.touched);
         let used = |ino: Ino| Some((ino, self.entries.peek(&ino)?.used));
-        batch.used = touched.into_iter().filter_map(used).collect();
-        batch
+        let touched = touched.into_iter().filter_map(used).collect();
+        let warm = self.warm.iter().map(|(ino, file)| {
+            let entry = self.entries.peek(ino);
+            let (used, open) = entry.map_or((0, false), |entry| (entry.used, entry.open));
+            Warm { ino: *ino, file: Arc::downgrade(file), used, open }
+        });
+        (std::mem::take(&mut self.gone), touched, warm.collect())
     }
 
     fn put_back(&mut self, batch: Batch) {
@@ -83,27 +119,6 @@ impl Files {
             if let Some(file) = self.warm.get(&row.listed.ino) {
                 file.row_not_saved();
             }
-        }
-    }
-
-    /// Leaves content that the index has to it, of the files without handle used least recently, if
-    /// much of it is in memory: also of files that somebody may use again, say under a lease.
-    fn let_go(&self, shared: &Shared) {
-        if shared.held() <= HELD_IDLE {
-            return;
-        }
-        let mut held: Vec<(u64, &WorkingFile)> = Vec::new();
-        for (ino, file) in &self.warm {
-            if let Some(entry) = self.entries.peek(ino).filter(|entry| !entry.open) {
-                held.push((entry.used, file));
-            }
-        }
-        held.sort_unstable_by_key(|(used, _)| *used);
-        for (_, file) in held {
-            if shared.held() <= HELD_IDLE {
-                return;
-            }
-            file.leave_to_index();
         }
     }
 

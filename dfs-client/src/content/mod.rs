@@ -231,6 +231,7 @@ impl Files {
                 self.pages.put(ino, ver);
             }
         }
-        self.sweep_at = self.known.len() + IDLE_FILES_MAX / 2;
+        // Those that are in use were looked at in vain: not again before there are half as many more.
+        self.sweep_at = self.known.len() + self.known.len().max(IDLE_FILES_MAX) / 2;
     }
 }

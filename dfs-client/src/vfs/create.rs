@@ -27,6 +27,9 @@ impl Client {
     ) -> Result<Attr> {
         let (attr, dir) = (convert::need_attr(attr)?, convert::need_attr(dir)?);
         self.metadata.own_attr(asked, mark, attr.clone());
+        if attr.kind == Kind::Directory {
+            self.late.add();
+        }
         if mark.promised_dir && attr.kind == Kind::Directory && attr.dir_ver == 0 {
             // Nobody has made a name in it yet.
             let empty = Listing::new(0, Arc::default());

@@ -140,6 +140,7 @@ struct Moved<'a> {
 impl Client {
     /// Takes a removed name from the reply. Returns the inode that lost it.
     fn removed(&self, asked: Asked, name: &Name, reply: &v1::RemoveRep) -> Result<Attr> {
+        self.late.add();
         let mark = reply.mark.unwrap_or_default();
         let (gone, dir) =
             (convert::need_attr(reply.attr.clone())?, convert::need_attr(reply.dir.clone())?);

@@ -283,23 +283,35 @@ fn relaxed_commit_of_one_who_waits_is_flushed_soon() {
 }
 
 #[test]
-fn strict_creation_with_a_lease_is_flushed_by_what_follows() {
+fn strict_change_without_content_is_flushed_by_what_follows() {
+    let name = |name: &str| dfs_core::name::Name::new(name.as_bytes()).unwrap();
+    let mode = dfs_core::attr::NewMode { mode: 0o644, umask: 0 };
+    let dir = Ino::ROOT;
     let create = |leased| {
-        let name = dfs_core::name::Name::new(format!("f{leased}").as_bytes()).unwrap();
-        let mode = dfs_core::attr::NewMode { mode: 0o644, umask: 0 };
-        let op = op::Create { dir: Ino::ROOT, name, mode, exclusive: true, leased };
-        let who = Credentials::root();
-        Work::Op { op: Arc::new(op), who, answer: None }
+        let name = name(&format!("f{leased}"));
+        Arc::new(op::Create { dir, name, mode, exclusive: true, leased }) as Arc<dyn Op>
     };
     let setting = start(Durability::Strict);
+    let run = |op| {
+        let who = Credentials::root();
+        setting.run(Work::Op { op, who, answer: None }).unwrap()
+    };
     let mut root = Batch::default();
-    root.inodes.insert(Ino::ROOT, Some(op::root(SystemClock.wall())));
+    root.inodes.insert(dir, Some(op::root(SystemClock.wall())));
     setting.run(Work::Rows(root)).unwrap();
-    let strict = Some(Asked::Commit(Durability::Strict));
     // With the first number that an inode gets, a block of them is recorded.
-    assert_eq!(setting.run(create(false)).unwrap(), strict);
-    assert_eq!(setting.run(create(true)).unwrap(), Some(Asked::Commit(Durability::Relaxed)));
-    // The flush within 10 ms may have come already.
-    setting.run(Work::Flush).unwrap();
-    assert_eq!(setting.disk.last(), Some(Asked::Flush));
+    assert_eq!(run(create(false)), Some(Asked::Commit(Durability::Strict)));
+    let later: [Arc<dyn Op>; 4] = [
+        create(true),
+        Arc::new(op::Mkdir { dir, name: name("d"), mode }),
+        Arc::new(op::Unlink { dir, name: name("ftrue") }),
+        Arc::new(op::Rmdir { dir, name: name("d") }),
+    ];
+    for op in later {
+        let verb = op.verb();
+        assert_eq!(run(op), Some(Asked::Commit(Durability::Relaxed)), "{verb}");
+        // The flush within 10 ms may have come already.
+        setting.run(Work::Flush).unwrap();
+        assert_eq!(setting.disk.last(), Some(Asked::Flush), "{verb}");
+    }
 }

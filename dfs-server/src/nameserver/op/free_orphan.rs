@@ -1,7 +1,7 @@
 //! Removes an inode without names that nobody holds open any more (PROTOCOL 3.6).
 
 use super::intents::Intents;
-use super::{Context, Op, Outcome, Txn, Verdict};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
 use dfs_core::hub::{Hold, IntentKey};
@@ -18,6 +18,10 @@ pub struct FreeOrphan {
 impl Op for FreeOrphan {
     fn verb(&self) -> &'static str {
         "free_orphan"
+    }
+
+    fn flush(&self) -> Flush {
+        Flush::Later
     }
 
     fn grows(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::intents::Intents;
 use super::node::NewNode;
-use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use dfs_core::attr::{Kind, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
@@ -26,6 +26,10 @@ pub struct Mkdir {
 impl Op for Mkdir {
     fn verb(&self) -> &'static str {
         "mkdir"
+    }
+
+    fn flush(&self) -> Flush {
+        Flush::Later
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {

@@ -107,8 +107,8 @@ pub enum Flush {
     Always,
     /// If the server runs `--durability strict`.
     AsSet,
-    /// In no mode: the commit or the `Flush` that the caller sends next brings it
-    /// (`docs/design/0020`).
+    /// In no mode: no content goes with it. The next change that is flushed brings it, or the `Flush`
+    /// of who wants to know, or 10 ms (`docs/design/0020`, 0027).
     Later,
 }
 

@@ -1,7 +1,7 @@
 //! Removes an empty directory (rmdir(2)).
 
 use super::intents::Intents;
-use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
 use dfs_core::hub::{Hold, IntentKey};
@@ -20,6 +20,10 @@ pub struct Rmdir {
 impl Op for Rmdir {
     fn verb(&self) -> &'static str {
         "rmdir"
+    }
+
+    fn flush(&self) -> Flush {
+        Flush::Later
     }
 
     fn grows(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Removes a name of something that is no directory (unlink(2)).
 
 use super::intents::Intents;
-use super::{Context, Op, Outcome, Txn, Verdict, rules};
+use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
 use dfs_core::hub::{Hold, IntentKey};
@@ -20,6 +20,10 @@ pub struct Unlink {
 impl Op for Unlink {
     fn verb(&self) -> &'static str {
         "unlink"
+    }
+
+    fn flush(&self) -> Flush {
+        Flush::Later
     }
 
     fn grows(&self) -> bool {
