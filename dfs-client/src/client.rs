@@ -9,6 +9,7 @@ use crate::late::Late;
 use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
+use crate::removals::Removals;
 use crate::rpc::{Call, Rpc};
 use crate::session::{MountId, Session};
 use crate::vfs::Entry;
@@ -119,6 +120,8 @@ pub struct Client {
     pub kernel: Arc<dyn KernelCache>,
     /// New files that the server has not heard of.
     pub(crate) deferrals: Deferrals,
+    /// Removals that were answered and are under way.
+    pub(crate) removals: Arc<Removals>,
     /// Changes that the server may not have flushed yet.
     pub(crate) late: Late,
     /// Runtime of the calls.
@@ -163,6 +166,7 @@ impl Client {
             locks: HeldLocks::default(),
             kernel,
             deferrals: Deferrals::default(),
+            removals: Arc::default(),
             late: Late::default(),
             runtime,
             hooks: OnceLock::new(),
@@ -209,9 +213,13 @@ impl Client {
         self.rpc.call(who, request).await
     }
 
-    /// Before anything is asked, the server hears of the files that were made here: the answer shows
-    /// them.
+    /// Before anything is asked, the server hears of the files that were made here and of the names
+    /// that were removed: the answer shows them.
     pub(crate) async fn tell_made(&self) {
+        let removing = self.removals.under_way();
+        if !removing.is_empty() {
+            self.removals.over(&removing).await;
+        }
         if !self.deferrals.is_empty() {
             self.tell(self.deferrals.all()).await;
         }

@@ -18,6 +18,7 @@ pub mod locks;
 pub mod metadata;
 pub mod metrics;
 pub mod recovered;
+mod removals;
 pub mod rpc;
 pub mod session;
 pub mod vfs;

@@ -4,6 +4,7 @@
 //! DIR/lock      held with flock(2) by the one process that uses the folder; its process id as text
 //! DIR/format    "dfs 1\n": layout of this folder
 //! DIR/meta.db   metadata (metastore/sqlite), with meta.db-wal and the log (metastore/logged) beside it
+//! DIR/delegations  who has which directory to itself (nameserver/delegations.rs)
 //! DIR/objects/  content (filestore)
 //! ```
 //!
@@ -27,6 +28,7 @@ const LOCK: &str = "lock";
 const FORMAT_FILE: &str = "format";
 const FORMAT_TEMP: &str = "format.new";
 const META: &str = "meta.db";
+const DELEGATIONS: &str = "delegations";
 const OBJECTS: &str = "objects";
 /// What `mkfs` leaves in a new file system.
 const LOST_FOUND: &str = "lost+found";
@@ -80,6 +82,11 @@ impl DataDir {
     /// The file of the metadata store.
     pub fn meta_db(&self) -> PathBuf {
         self.path.join(META)
+    }
+
+    /// The file of delegations.
+    pub fn delegations(&self) -> PathBuf {
+        self.path.join(DELEGATIONS)
     }
 
     /// The folder of the file store.

@@ -51,6 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let objects = Arc::new(objects);
     let server = NameServer::start(store, objects, Arc::new(SystemClock), settings)?;
+    server.remember_delegations(&data.delegations())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(options, &server))?;
     runtime.shutdown_timeout(DRAIN);

@@ -101,8 +101,8 @@ fn names_made_ahead_are_seen_by_whoever_looks() {
     });
 }
 
-/// One mount removes names of directories of its own; whatever the other does in the same moment, they
-/// are gone.
+/// One mount removes names of directories of its own, and the server may carry that out a moment later;
+/// whatever the other does in the same moment, they are gone (`docs/design/0028`).
 #[test]
 fn names_removed_are_gone_for_whoever_looks() {
     world::run(Duration::from_secs(600), |w| {

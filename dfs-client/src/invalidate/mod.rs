@@ -19,10 +19,11 @@ impl Events for Client {
         let mut stale = self.metadata.push(&push);
         let mut ack = v1::Ack { number, ..v1::Ack::default() };
         let mut deleted = Vec::new();
-        let mut untold = Vec::new();
+        let (mut untold, mut given_back) = (Vec::new(), Vec::new());
         for what in push.items.into_iter().filter_map(|item| item.what) {
             if let What::Undelegate(dir) = what {
                 untold.extend(self.deferrals.within(Ino(dir)));
+                given_back.push(Ino(dir));
             }
             self.tell_content(what, &mut ack, &mut deleted);
         }
@@ -33,7 +34,7 @@ impl Events for Client {
             // who watch the file see it go.
             entry.deleted = Some(ino);
         }
-        self.forget_in_kernel(stale, self.ack_when_told(untold, ack));
+        self.forget_in_kernel(stale, self.ack_when_told(untold, given_back, ack));
     }
 
     fn drop_all(&self, number: u64, seq: Option<u64>) {
@@ -45,7 +46,10 @@ impl Events for Client {
         // No promise covers the open inodes any more: the ack names them all (PROTOCOL 3.6).
         let open = self.hooks().map(|hooks| hooks.restate().open).unwrap_or_default();
         let ack = v1::Ack { number, open, ..v1::Ack::default() };
-        self.forget_in_kernel(stale, self.ack_when_told(self.deferrals.all(), ack));
+        self.forget_in_kernel(
+            stale,
+            self.ack_when_told(self.deferrals.all(), self.removals.under_way(), ack),
+        );
         // Nobody would tell them of newer versions.
         if let Some(hooks) = self.hooks() {
             hooks.resumed();
@@ -165,14 +169,22 @@ impl Client {
     }
 
     /// The acknowledgement, unless the server must first hear of these files; then it follows that.
-    fn ack_when_told(&self, files: Vec<Arc<Deferred>>, ack: v1::Ack) -> Option<v1::Ack> {
-        if files.is_empty() {
+    fn ack_when_told(
+        &self,
+        files: Vec<Arc<Deferred>>,
+        mut dirs: Vec<Ino>,
+        ack: v1::Ack,
+    ) -> Option<v1::Ack> {
+        let removing = self.removals.under_way();
+        dirs.retain(|dir| removing.contains(dir));
+        if files.is_empty() && dirs.is_empty() {
             return Some(ack);
         }
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
-        let told = self.tell(files);
+        let (told, removals) = (self.tell(files), Arc::clone(&self.removals));
         self.runtime.spawn(async move {
             told.await;
+            removals.over(&dirs).await;
             metrics.acks.inc();
             session.outbox.ack(ack);
         });

@@ -4,17 +4,26 @@ use super::cache::{Cache, Node};
 use super::{Asked, Edit, Key, Target};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{Ino, Seq, birth};
 use dfs_proto::v1;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-/// Files that were made here and are not told yet.
+/// Files that were made here and are not told yet, and names that were removed.
 #[derive(Default)]
 pub(super) struct Untold {
     /// Their directories, and how many are in each.
     pub(super) dirs: HashMap<Ino, usize>,
-    /// Their attributes as they were made.
+    /// The attributes of the files as they were made.
     files: HashMap<Ino, Attr>,
+    /// The removed names: nothing is made there before the server has removed them, too.
+    removed: HashSet<(Ino, Name)>,
+}
+
+impl Untold {
+    fn is_removed(&self, dir: Ino, name: &Name) -> bool {
+        !self.removed.is_empty() && self.removed.contains(&(dir, name.clone()))
+    }
 }
 
 impl Cache {
@@ -53,11 +62,9 @@ impl Cache {
         name: &Name,
         child: impl FnOnce(&Attr) -> Attr,
     ) -> Option<Attr> {
-        // A change of the directory is under way.
-        let busy = [Key::Attr(dir), Key::Listing(dir), Key::Dir(dir)];
-        if busy.iter().any(|key| self.hidden(key))
-            || !self.is_delegated(dir)
+        if !self.is_ours(dir)
             || self.name(dir, name) != Some(Target::Absent)
+            || self.untold.is_removed(dir, name)
         {
             return None;
         }
@@ -76,6 +83,68 @@ impl Cache {
         self.edit_listing(true, dir, dir_ver, &Edit::Added(name.clone(), attr.ino, attr.kind));
         *self.untold.dirs.entry(dir).or_default() += 1;
         Some(attr)
+    }
+
+    /// Whether a directory is delegated, and no other change of it is under way.
+    fn is_ours(&mut self, dir: Ino) -> bool {
+        let busy = [Key::Attr(dir), Key::Listing(dir), Key::Dir(dir)];
+        !busy.iter().any(|key| self.hidden(key)) && self.is_delegated(dir)
+    }
+
+    /// See [`Metadata::remove_ahead`](super::Metadata::remove_ahead).
+    pub(super) fn remove_ahead(
+        &mut self,
+        (dir, name): (Ino, &Name),
+        victim: Ino,
+        at: Timestamp,
+        may: impl FnOnce(&Attr, &Attr) -> bool,
+    ) -> bool {
+        let known = self.is_ours(dir) && self.name(dir, name) == Some(Target::Present(victim));
+        let Some(child) = self.attr(victim).cloned().filter(|_| known) else { return false };
+        let directory = child.kind == Kind::Directory;
+        let last = match directory {
+            true => {
+                child.size == 0 && self.is_ours(victim) && !self.is_deferring(&Key::Dir(victim))
+            }
+            false => child.nlink == 1 && !self.untold.files.contains_key(&victim),
+        };
+        let parent = self.nodes.get_mut(&dir).and_then(|node| node.attr.as_mut());
+        let Some(parent) = parent.filter(|_| last) else { return false };
+        if parent.nlink == 0 || parent.has_xattrs || !may(parent, &child) {
+            return false;
+        }
+        birth::named_at(parent, at);
+        parent.size = parent.size.saturating_sub(1);
+        parent.nlink = parent.nlink.saturating_sub(directory.into());
+        let dir_ver = parent.dir_ver;
+        self.forget(&Key::Attr(victim));
+        self.set_name(dir, name, Some(Target::Absent));
+        self.edit_listing(true, dir, dir_ver, &Edit::Removed(name.clone()));
+        *self.untold.dirs.entry(dir).or_default() += 1;
+        self.untold.removed.insert((dir, name.clone()));
+        true
+    }
+
+    /// See [`Metadata::removed_ahead`](super::Metadata::removed_ahead).
+    pub(super) fn removed_ahead(
+        &mut self,
+        asked: Asked,
+        mark: &v1::Mark,
+        dir: Attr,
+        name: &Name,
+        gone: Attr,
+    ) {
+        self.untold.removed.remove(&(dir.ino, name.clone()));
+        if gone.kind == Kind::Directory {
+            self.forget(&Key::Dir(gone.ino));
+        }
+        self.told(asked, mark, dir, name, gone);
+    }
+
+    /// See [`Metadata::not_removed`](super::Metadata::not_removed).
+    pub(super) fn not_removed(&mut self, dir: Ino, name: &Name, victim: Ino) {
+        self.untold.removed.remove(&(dir, name.clone()));
+        self.unmade(dir, name, victim);
     }
 
     /// See [`Metadata::told`](super::Metadata::told).

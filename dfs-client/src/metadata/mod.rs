@@ -19,6 +19,7 @@ use crate::kernel::StaleEntry;
 use cache::Cache;
 use dfs_core::attr::Attr;
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Ino, Seq};
 use dfs_proto::v1;
 pub use listing::{Edit, FIRST_COOKIE, Item, LISTING_MAX, Listing};
@@ -354,6 +355,30 @@ impl Metadata {
     /// The server will never make the file.
     pub fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
         self.cache().unmade(dir, name, ino);
+    }
+
+    /// Removes a name here before the server has, if `dir` is delegated to this client, `name` leads to
+    /// `victim`, which has no other name and is empty if it is a directory, and `may` says yes to the
+    /// attributes of both. Until [`removed_ahead`](Self::removed_ahead) or
+    /// [`not_removed`](Self::not_removed) no reply of the server counts there.
+    pub fn remove_ahead(
+        &self,
+        (dir, name): (Ino, &Name),
+        victim: Ino,
+        at: Timestamp,
+        may: impl FnOnce(&Attr, &Attr) -> bool,
+    ) -> bool {
+        self.cache().remove_ahead((dir, name), victim, at, may)
+    }
+
+    /// The server has removed the name: takes the attributes of its directory and of what it led to.
+    pub fn removed_ahead(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, gone: Attr) {
+        self.cache().removed_ahead(asked, mark, dir, name, gone);
+    }
+
+    /// The server has not removed the name.
+    pub fn not_removed(&self, dir: Ino, name: &Name, victim: Ino) {
+        self.cache().not_removed(dir, name, victim);
     }
 
     /// Forgets what is known of some keys, because a change made here may or may not have happened.

@@ -37,10 +37,26 @@ impl Rpc {
         who: &'a Credentials,
         request: Q,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        Box::pin(self.until_answered(who, request))
+        self.call_and_say(who, request, || {})
     }
 
-    async fn until_answered<Q: Call>(&self, who: &Credentials, mut request: Q) -> Result<Q::Reply> {
+    /// As [`call`](Rpc::call); calls `sent` when the first attempt is about to be sent.
+    pub(crate) fn call_and_say<'a, Q: Call, S: FnOnce() + Send + 'a>(
+        &'a self,
+        who: &'a Credentials,
+        request: Q,
+        sent: S,
+    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q, S>>> {
+        Box::pin(self.until_answered(who, request, sent))
+    }
+
+    async fn until_answered<Q: Call>(
+        &self,
+        who: &Credentials,
+        mut request: Q,
+        sent: impl FnOnce() + Send,
+    ) -> Result<Q::Reply> {
+        let mut sent = Some(sent);
         let mut attempts = Attempts::new(self);
         let mut op: Option<Op<'_>> = None;
         // Whether an attempt may have had an effect that we did not hear of.
@@ -56,6 +72,9 @@ impl Rpc {
             }
             request.set_caller(self.caller(identity, op.as_ref(), who));
             self.metrics.sent(Q::VERB);
+            if let Some(sent) = sent.take() {
+                sent();
+            }
             let answer = match self.attempt(request.clone()).await {
                 Err(interrupted) if dont_wait(&mut request) => {
                     // It may have been given in the same moment: the same operation, asked again

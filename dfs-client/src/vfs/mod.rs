@@ -11,6 +11,7 @@ mod names;
 mod open;
 mod read;
 mod remove;
+mod remove_ahead;
 mod siblings;
 mod space;
 mod statfs;

@@ -32,6 +32,12 @@ impl Vfs {
             open: open.clone(),
             ..Default::default()
         };
+        let request_at = |at| v1::UnlinkReq { at: Some(convert::time_to(at)), ..request.clone() };
+        if let Some(ino) = victim.filter(|_| open.is_empty())
+            && self.remove_ahead(who, (dir, &name), (ino, false), request_at).await?
+        {
+            return Ok(());
+        }
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RemoveRep| {
             let gone = client.removed(asked, &name, reply)?;
@@ -47,14 +53,18 @@ impl Vfs {
         self.writable()?;
         let name = Name::new(name)?;
         let mut touched = touched_by(dir, &name);
-        if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
-            touched.extend([Key::Attr(ino), Key::Listing(ino)]);
-        }
         let request = v1::RmdirReq {
             dir: dir.0,
             name: name.as_bytes().to_vec().into(),
             ..Default::default()
         };
+        if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
+            let request = |at| v1::RmdirReq { at: Some(convert::time_to(at)), ..request.clone() };
+            if self.remove_ahead(who, (dir, &name), (ino, true), request).await? {
+                return Ok(());
+            }
+            touched.extend([Key::Attr(ino), Key::Listing(ino)]);
+        }
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RemoveRep| {
             let gone = client.removed(asked, &name, reply)?;
@@ -157,7 +167,7 @@ impl Client {
     /// An inode lost its last name. If it is open here and the server was not told with the request
     /// (the name led elsewhere a moment before), it is told now: an inode without names lives for
     /// another minute (PROTOCOL 3.6).
-    fn keep_orphan(&self, gone: &Attr, told: &[u64]) {
+    pub(super) fn keep_orphan(&self, gone: &Attr, told: &[u64]) {
         if gone.nlink == 0 && !told.contains(&gone.ino.0) && self.is_open(gone.ino) {
             self.open_hold(gone.ino);
         }

@@ -4,4 +4,5 @@ mod calls;
 mod fake;
 mod listings;
 mod newer;
+mod removals;
 mod session;

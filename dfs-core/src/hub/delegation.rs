@@ -27,6 +27,21 @@ impl Hub {
         delegated
     }
 
+    /// The session had directories to itself when the server ended: it is asked for them like any
+    /// holder, and has them until it answers, or is given up.
+    pub(super) fn was_delegated(&mut self, session: SessionId, dirs: Vec<Ino>) {
+        self.lines.entry(session).or_default().active = true;
+        for dir in dirs {
+            self.promises.give(session, Key::Dir(dir));
+            self.promises.delegate_to(session, dir);
+        }
+    }
+
+    /// All delegated directories, and to whom they are.
+    pub fn delegations(&self) -> Vec<(Ino, SessionId)> {
+        self.promises.delegations()
+    }
+
     /// The directory whose delegation to somebody else must end before `session` may read `key`.
     pub fn delegated_from(&self, session: SessionId, key: Key) -> Option<Ino> {
         let (Key::Attr(ino) | Key::Dir(ino)) = key;

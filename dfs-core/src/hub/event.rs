@@ -275,6 +275,14 @@ pub enum Event {
         /// Inode and version.
         versions: Vec<(Ino, u64)>,
     },
+    /// At the start: a session had directories to itself when the server ended. Comes before anything
+    /// else of that session.
+    WasDelegated {
+        /// The session.
+        session: SessionId,
+        /// The directories.
+        dirs: Vec<Ino>,
+    },
     /// An inode without links was found at the start, or was made without one.
     Orphaned {
         /// The inode.

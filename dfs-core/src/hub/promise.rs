@@ -106,6 +106,11 @@ impl Promises {
         self.delegated.get(&dir).copied()
     }
 
+    /// All delegated directories, and to whom they are.
+    pub fn delegations(&self) -> Vec<(Ino, SessionId)> {
+        self.delegated.iter().map(|(dir, session)| (*dir, *session)).collect()
+    }
+
     /// Ends the session's delegation of a directory, if it has it.
     pub fn undelegate(&mut self, session: SessionId, dir: Ino) {
         if self.delegate(dir) == Some(session) {

@@ -8,6 +8,7 @@ pub mod collect;
 pub mod committer;
 mod compact;
 pub mod content;
+mod delegations;
 mod journal;
 pub mod leases;
 mod line;
@@ -37,7 +38,7 @@ use journal::{Fact, Journal, Record, Then, rows_of};
 use machines::Machines;
 pub use outbox::Message;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 /// Who asks, checked for form.
 #[derive(Clone, Debug)]
@@ -83,6 +84,7 @@ pub struct NameServer {
     machines: Mutex<Machines>,
     journal: Mutex<Journal>,
     notes: compact::Notes,
+    delegations: OnceLock<Mutex<delegations::Delegations>>,
     me: Weak<NameServer>,
 }
 

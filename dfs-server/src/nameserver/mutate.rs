@@ -216,7 +216,9 @@ impl NameServer {
     fn applied(&self, running: Running, done: Done) -> Result<Applied> {
         let mut outcome = done.outcome;
         let keep = promises_for(&outcome);
+        let origin = running.origin;
         let (kept, as_of) = running.committed(keep);
+        self.note_delegations(origin, &kept.delegated);
         let made = outcome.made_directory().is_some();
         let made = if made { &mut outcome.object } else { &mut None };
         let shared = [&mut outcome.dir, &mut outcome.to_dir, made];

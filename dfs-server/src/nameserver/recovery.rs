@@ -53,6 +53,7 @@ impl NameServer {
             machines: Mutex::new(Machines::new(seq)),
             journal: Mutex::default(),
             notes: Default::default(),
+            delegations: Default::default(),
             me: me.clone(),
         });
         server.load(recovered);

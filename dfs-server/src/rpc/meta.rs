@@ -7,7 +7,7 @@ use dfs_core::attr::{Kind, NewMode};
 use dfs_core::limits::{PATH_COMPONENTS, READDIR_PAGE};
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::{Reply, Request as _};
-use dfs_proto::convert::{attr_to, ino_from, kind_from, kind_to, set_attr_from};
+use dfs_proto::convert::{attr_to, ino_from, kind_from, kind_to, set_attr_from, time_from};
 use dfs_proto::v1::meta_server::Meta;
 use dfs_proto::v1::*;
 use tokio_stream::wrappers::ReceiverStream;
@@ -231,7 +231,8 @@ impl Meta for Services {
     async fn unlink(&self, req: Request<UnlinkReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("unlink", req.identity(), async {
-            let unlink = op::Unlink { dir: ino_from(req.dir), name: name_of(&req.name)? };
+            let at = req.at.map(|at| time_from(Some(at))).transpose()?;
+            let unlink = op::Unlink { dir: ino_from(req.dir), name: name_of(&req.name)?, at };
             let mutation = opening(unlink, req.open.clone());
             Ok(remove_rep(&self.server.mutate(self.caller(&req), mutation).await?))
         })
@@ -241,7 +242,8 @@ impl Meta for Services {
     async fn rmdir(&self, req: Request<RmdirReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("rmdir", req.identity(), async {
-            let rmdir = op::Rmdir { dir: ino_from(req.dir), name: name_of(&req.name)? };
+            let at = req.at.map(|at| time_from(Some(at))).transpose()?;
+            let rmdir = op::Rmdir { dir: ino_from(req.dir), name: name_of(&req.name)?, at };
             Ok(remove_rep(&self.server.mutate(self.caller(&req), Mutation::new(rmdir)).await?))
         })
         .await

@@ -81,7 +81,7 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
         let mut cases: Vec<(Call, Option<Code>)> = Vec::new();
         for (bad, code) in bad {
             let (name, good, ino) = (Bytes::copy_from_slice(bad), Bytes::from("f"), scene.attr.ino);
-            let (dir, caller) = (1, None);
+            let dir = 1;
             let kind = Kind::Fifo.into();
             let rename = |from_name, to_name| RenameReq {
                 from_dir: 1,
@@ -100,7 +100,7 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
                 SymlinkReq { caller: None, dir, name: name.clone(), target: "t".into() }.into(),
                 LinkReq { caller: None, ino, dir, name: name.clone() }.into(),
                 UnlinkReq { dir, name: name.clone(), ..Default::default() }.into(),
-                RmdirReq { caller, dir, name: name.clone() }.into(),
+                RmdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 rename(name.clone(), good.clone()).into(),
                 rename(good, name.clone()).into(),
                 LookupPathReq { caller: None, dir, components: vec![name; 1] }.into(),
@@ -117,6 +117,10 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
             let symlink = SymlinkReq { dir: 1, name: "s".into(), target, ..Default::default() };
             cases.push((symlink.into(), Some(code)));
         }
+        let at = Some(Timestamp { seconds: 1, nanos: 1_000_000_000 });
+        let unlink = UnlinkReq { dir: 1, name: "f".into(), at, ..Default::default() };
+        let rmdir = RmdirReq { dir: 1, name: "f".into(), at, ..Default::default() };
+        cases.extend([(unlink.into(), Some(Invalid)), (rmdir.into(), Some(Invalid))]);
         for kind in [0, 99, i32::MAX, i32::MIN, Kind::Symlink.into()] {
             let mknod = MknodReq { dir: 1, name: "n".into(), kind, ..Default::default() };
             cases.push((mknod.into(), Some(Invalid)));

@@ -113,6 +113,7 @@ impl Rig {
             kernel,
             runtime: tokio::runtime::Handle::current(),
             deferrals: Default::default(),
+            removals: Default::default(),
             late: Default::default(),
             hooks: OnceLock::new(),
             config,

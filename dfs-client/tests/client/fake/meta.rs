@@ -32,7 +32,14 @@ fn attr(s: &State, ino: u64) -> Attr {
 }
 
 fn mark(s: &State) -> Option<Mark> {
-    Some(Mark { as_of: s.seq, promised_attr: true, promised_dir: true, ..Mark::default() })
+    Some(Mark {
+        as_of: s.seq,
+        promised_attr: true,
+        promised_dir: true,
+        promised_dir_attr: s.delegates,
+        delegated_dir: s.delegates,
+        ..Mark::default()
+    })
 }
 
 /// Tells the test that a call was given up by the client.
@@ -51,6 +58,10 @@ impl Fake {
             None | Some(Fate::LoseAnswer | Fate::Move) => Ok(None),
             Some(Fate::Lose) => Err(Status::unavailable("lost")),
             Some(Fate::Refuse(code)) => Ok(Some(refusal(*code))),
+            Some(Fate::Held) => {
+                self.until("the call is let go", |s| !s.held).await;
+                Ok(None)
+            }
             Some(Fate::Hang) => {
                 let _waiting = Waiting(self.clone());
                 pending().await

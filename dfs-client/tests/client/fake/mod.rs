@@ -35,6 +35,8 @@ pub enum Fate {
     Refuse(Code),
     /// It is never answered.
     Hang,
+    /// It is carried out when `State::held` is taken back.
+    Held,
     /// The directory changes between the pages of a listing.
     Move,
 }
@@ -57,6 +59,10 @@ pub struct State {
     pub relaxed: bool,
     /// Refuse to attach: the session is unknown.
     pub forgotten: bool,
+    /// The directory is delegated with every change of it.
+    pub delegates: bool,
+    /// Calls whose fate is `Held` wait.
+    pub held: bool,
     pub seq: u64,
     pub names: BTreeMap<Vec<u8>, u64>,
     pub dir_ver: u64,
@@ -103,6 +109,8 @@ impl Fake {
             reclaim: false,
             relaxed: false,
             forgotten: false,
+            delegates: false,
+            held: false,
             seq: 100,
             names: BTreeMap::new(),
             dir_ver: 1,

@@ -156,3 +156,38 @@ proptest! {
         }
     }
 }
+
+/// A session had a directory to itself when the server was killed: whoever looks waits for its answer,
+/// also when it comes back only then, and no longer than for the session itself.
+#[test]
+fn delegation_of_before_a_start_is_waited_for_until_it_is_answered_or_given_up() {
+    let (dir, holder, other) = (Ino(10), SessionId(1), SessionId(2));
+    for given_up in [false, true] {
+        let (mut hub, mut seq) = (Hub::new(Config::default()), Sequencer::new(1));
+        let mut step = |event| hub.step(BootTime::default(), event, &mut seq);
+        step(Event::WasDelegated { session: holder, dirs: vec![dir, Ino(11)] });
+        step(Event::Begin { m: MutationId(1), origin: SessionId(0), intents: Vec::new() });
+        let items = vec![Item::Undelegate { dir }];
+        let asked = step(Event::Push { m: MutationId(1), items, origin_open: Vec::new() });
+        let is_asked = |effect: &Effect| match effect {
+            Effect::Send { session, push: Push::Inval { number, .. } } if *session == holder => {
+                Some(*number)
+            }
+            _ => None,
+        };
+        let is_ready = |effect: &Effect| matches!(effect, Effect::Ready { .. });
+        let number = asked.iter().find_map(is_asked).unwrap();
+        assert!(!asked.iter().any(is_ready));
+        step(Event::Activate { session: holder });
+        let again = step(Event::Attach { session: holder });
+        assert_eq!(again.iter().find_map(is_asked), Some(number), "it may not have heard of it");
+        let answered = step(match given_up {
+            true => Event::Gone { session: holder },
+            false => Event::Ack { session: holder, number, open: Vec::new(), keep: Vec::new() },
+        });
+        assert!(answered.iter().any(is_ready));
+        assert_eq!(hub.delegated_from(other, Key::Dir(dir)), None);
+        let left = if given_up { vec![] } else { vec![(Ino(11), holder)] };
+        assert_eq!(hub.delegations(), left);
+    }
+}

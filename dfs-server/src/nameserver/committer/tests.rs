@@ -304,8 +304,8 @@ fn strict_change_without_content_is_flushed_by_what_follows() {
     let later: [Arc<dyn Op>; 4] = [
         create(true),
         Arc::new(op::Mkdir { dir, name: name("d"), mode }),
-        Arc::new(op::Unlink { dir, name: name("ftrue") }),
-        Arc::new(op::Rmdir { dir, name: name("d") }),
+        Arc::new(op::Unlink { dir, name: name("ftrue"), at: None }),
+        Arc::new(op::Rmdir { dir, name: name("d"), at: None }),
     ];
     for op in later {
         let verb = op.verb();

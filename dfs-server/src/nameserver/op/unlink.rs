@@ -1,11 +1,13 @@
 //! Removes a name of something that is no directory (unlink(2)).
 
+use super::commit::near;
 use super::intents::Intents;
 use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
 use crate::nameserver::resolve;
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{Ino, Result};
 
 /// See the module. The inode that loses its last name stays, with `nlink` 0, until `FreeOrphan`.
@@ -15,6 +17,8 @@ pub struct Unlink {
     pub dir: Ino,
     /// Name; of a directory it fails with `IsDirectory`.
     pub name: Name,
+    /// When, if the caller has shown it before; kept near the server's clock.
+    pub at: Option<Timestamp>,
 }
 
 impl Op for Unlink {
@@ -48,6 +52,7 @@ impl Op for Unlink {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        txn.now = self.at.map_or(txn.now, |at| near(at, txn.now));
         let removed = txn.remove_name(cx, self.dir, &self.name)?;
         let object = txn.drop_link(removed.ino)?;
         let dir = txn.names_changed(self.dir)?;

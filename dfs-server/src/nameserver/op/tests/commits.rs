@@ -102,7 +102,7 @@ fn commit_carries_attributes_alone_or_with_content() {
 fn orphan_takes_commits_until_it_is_freed() {
     let mut w = World::new();
     let f = file(&mut w, "f");
-    w.must(&Unlink { dir: Ino::ROOT, name: name("f") });
+    w.must(&Unlink { dir: Ino::ROOT, name: name("f"), at: None });
     let op = commit(&w, f, 0, 1, vec![inline(0, b"x")]);
     w.must(&op);
     w.run(&Credentials::root(), &FreeOrphan { ino: f }).unwrap();

@@ -227,7 +227,7 @@ proptest! {
             pair.run(usize::from(*second), step);
         }
         for (text, ino) in [("a", inos[0]), ("b", inos[1])] {
-            pair.world.must(&Unlink { dir: Ino::ROOT, name: name(text) });
+            pair.world.must(&Unlink { dir: Ino::ROOT, name: name(text), at: None });
             pair.world.run(&Credentials::root(), &FreeOrphan { ino }).unwrap();
             prop_assert!(pair.world.store.stripes(ino, 0, i64::MAX as u64).unwrap().is_empty());
         }

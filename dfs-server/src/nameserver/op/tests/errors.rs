@@ -22,11 +22,11 @@ fn mkdir(dir: Ino, text: &str) -> Mkdir {
 }
 
 fn unlink(dir: Ino, text: &str) -> Unlink {
-    Unlink { dir, name: name(text) }
+    Unlink { dir, name: name(text), at: None }
 }
 
 fn rmdir(dir: Ino, text: &str) -> Rmdir {
-    Rmdir { dir, name: name(text) }
+    Rmdir { dir, name: name(text), at: None }
 }
 
 fn rename(from: (Ino, &str), to: (Ino, &str)) -> Rename {

@@ -69,9 +69,9 @@ fn unlinking_tells_whether_it_was_the_last_name() {
     let f = create(&mut w, ROOT, "f");
     w.must(&Link { ino: f, dir: ROOT, name: name("g") });
     assert_eq!(w.items, [names(ROOT, &["g"]), Item::Attr { ino: ROOT }, Item::Attr { ino: f }]);
-    w.must(&Unlink { dir: ROOT, name: name("f") });
+    w.must(&Unlink { dir: ROOT, name: name("f"), at: None });
     assert_eq!(w.items.last(), Some(&Item::Attr { ino: f }));
-    let op = Unlink { dir: ROOT, name: name("g") };
+    let op = Unlink { dir: ROOT, name: name("g"), at: None };
     assert!(intents(&w, &op).contains(&(IntentKey::Attr(f), Hold::Exclusive)));
     assert_eq!(w.must(&op).nlink, 0);
     assert_eq!(w.items.last(), Some(&Item::Nlink0 { ino: f }));
@@ -81,7 +81,7 @@ fn unlinking_tells_whether_it_was_the_last_name() {
 fn removing_a_directory_holds_it_alone() {
     let mut w = World::new();
     let d = mkdir(&mut w, ROOT, "d");
-    let op = Rmdir { dir: ROOT, name: name("d") };
+    let op = Rmdir { dir: ROOT, name: name("d"), at: None };
     let held = intents(&w, &op);
     assert!(held.contains(&(IntentKey::Dir(d), Hold::Exclusive)));
     assert!(held.contains(&(IntentKey::Attr(d), Hold::Exclusive)));

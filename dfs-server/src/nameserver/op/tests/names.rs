@@ -59,6 +59,13 @@ fn fifo(dir: Ino, name: Name, mode: u32) -> Mknod {
     Mknod { dir, name, mode: mode.into(), kind: Kind::Fifo, rdev: 3 }
 }
 
+fn removal(dir: Ino, name: Name, directory: bool) -> Box<dyn Op> {
+    match directory {
+        true => Box::new(Rmdir { dir, name, at: None }),
+        false => Box::new(Unlink { dir, name, at: None }),
+    }
+}
+
 impl Pair {
     /// A directory, or seldom something else in its place.
     fn dir(&self, pick: usize) -> Id {
@@ -106,10 +113,10 @@ impl Pair {
                 (model.make(who, dir, text, Kind::Fifo, mode), Box::new(fifo(dir_ino, name, mode)))
             }
             8..10 => (model.link(who, any, dir, text), Box::new(Link { ino, dir: dir_ino, name })),
-            10..12 => {
-                (model.remove(who, dir, text, false), Box::new(Unlink { dir: dir_ino, name }))
+            10..15 => {
+                let directory = step.verb >= 12;
+                (model.remove(who, dir, text, directory), removal(dir_ino, name, directory))
             }
-            12..15 => (model.remove(who, dir, text, true), Box::new(Rmdir { dir: dir_ino, name })),
             15..21 => {
                 let (noreplace, exchange) = (step.flag & 3 == 3, step.flag & 4 == 4);
                 (

@@ -1,0 +1,109 @@
+//! Removals that are answered when they are sent (`docs/design/0028`).
+
+use crate::fake::{Fake, Fate, ROOT, Recorder, State, run, tree};
+use dfs_client::config::Patience;
+use dfs_client::vfs::{Found, Vfs};
+use dfs_core::access::Credentials;
+use dfs_core::{Code, Ino};
+use dfs_proto::v1::inval_item::What;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const DIR: Ino = Ino(ROOT);
+/// Long enough for a call that waits for nothing.
+const MOMENT: Duration = Duration::from_millis(50);
+
+fn root() -> Credentials {
+    Credentials::root()
+}
+
+/// A client with names in a directory that is delegated to it; what it removes next is held.
+async fn alone() -> (Fake, Vfs, Arc<Recorder>, TempDir) {
+    let fake = Fake::new();
+    fake.with(|s| (s.delegates, s.held) = (true, true));
+    let (vfs, kernel, dir) = tree(&fake, Patience::Hard).await;
+    for name in [b"a", b"b", b"c"] {
+        vfs.mkdir(&root(), DIR, name, 0o755.into()).await.unwrap();
+    }
+    fake.fate("unlink", Fate::Held);
+    (fake, vfs, kernel, dir)
+}
+
+fn names(fake: &Fake) -> Vec<Vec<u8>> {
+    fake.with(|s| s.names.keys().cloned().collect())
+}
+
+async fn is_there(vfs: &Vfs, name: &[u8]) -> bool {
+    matches!(vfs.lookup(&root(), DIR, name).await.unwrap(), Found::Entry(_))
+}
+
+#[test]
+fn removal_is_answered_when_it_is_sent_and_over_before_anything_is_asked() {
+    run(async {
+        let (fake, vfs, _kernel, _dir) = alone().await;
+        vfs.unlink(&root(), DIR, b"a").await.unwrap();
+        let arrived = |s: &State| s.calls.last().is_some_and(|(verb, _)| *verb == "unlink");
+        fake.until("it arrived", arrived).await;
+        assert_eq!(names(&fake), [b"a", b"b", b"c"], "it is not carried out");
+        assert!(!is_there(&vfs, b"a").await && is_there(&vfs, b"b").await);
+        vfs.unlink(&root(), DIR, b"b").await.unwrap();
+        fake.until("the other one is carried out", |s| s.names.len() == 2).await;
+        let who = root();
+        let mut made = Box::pin(vfs.mkdir(&who, DIR, b"a", 0o755.into()));
+        let waits = timeout(MOMENT, &mut made).await;
+        assert!(waits.is_err() && fake.ops("mkdir").len() == 3, "it comes after the removal");
+        fake.with(|s| s.held = false);
+        made.await.unwrap();
+        assert_eq!(names(&fake), [b"a", b"c"]);
+        assert!(is_there(&vfs, b"a").await && !is_there(&vfs, b"b").await);
+        vfs.fsyncdir().await.unwrap();
+        assert_eq!(fake.ops("flush").len(), 1, "removals may not be flushed");
+    });
+}
+
+#[test]
+fn directory_is_given_back_when_its_removals_are_over() {
+    run(async {
+        let (fake, vfs, _kernel, _dir) = alone().await;
+        vfs.unlink(&root(), DIR, b"a").await.unwrap();
+        let asked = fake.push(vec![What::Undelegate(ROOT)]);
+        let later = fake.push(vec![What::Attr(77)]);
+        let answered = |number| move |s: &State| s.acks.iter().any(|ack| ack.number == number);
+        fake.until("a later push is answered", answered(later)).await;
+        assert!(!fake.with(|s| answered(asked)(s)));
+        fake.with(|s| s.held = false);
+        fake.until("it is given back", answered(asked)).await;
+        assert_eq!(names(&fake), [b"b", b"c"]);
+        fake.with(|s| (s.delegates, s.held) = (false, true));
+        fake.fate("unlink", Fate::Held);
+        let who = root();
+        let mut removed = Box::pin(vfs.unlink(&who, DIR, b"b"));
+        assert!(timeout(MOMENT, &mut removed).await.is_err(), "somebody else may look");
+        fake.with(|s| s.held = false);
+        removed.await.unwrap();
+        assert_eq!(names(&fake), [b"c"]);
+    });
+}
+
+#[test]
+fn removal_that_is_refused_is_undone_and_the_kernel_hears_of_it() {
+    run(async {
+        let (fake, vfs, kernel, _dir) = alone().await;
+        fake.with(|s| s.fates.clear());
+        fake.fate("unlink", Fate::Refuse(Code::AccessDenied));
+        vfs.unlink(&root(), DIR, b"a").await.unwrap();
+        // Asks, and so comes after the refusal.
+        vfs.mkdir(&root(), DIR, b"d", 0o755.into()).await.unwrap();
+        assert!(kernel.attrs.lock().unwrap().contains(&DIR));
+        assert!(is_there(&vfs, b"a").await && is_there(&vfs, b"d").await);
+        // One whose answer is lost happens once.
+        fake.fate("unlink", Fate::Lose);
+        vfs.unlink(&root(), DIR, b"a").await.unwrap();
+        vfs.mkdir(&root(), DIR, b"e", 0o755.into()).await.unwrap();
+        let ops = fake.ops("unlink");
+        assert_eq!((ops.len(), ops[1]), (3, ops[2]), "it is sent again under its number");
+        assert_eq!(names(&fake), [b"b", b"c", b"d", b"e"]);
+    });
+}
