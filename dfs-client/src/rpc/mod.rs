@@ -57,6 +57,11 @@ impl Rpc {
         self.answering.send_if_modified(|answering| std::mem::replace(answering, now) != now);
     }
 
+    /// Whether the server answers, as far as is known.
+    pub(crate) fn is_answering(&self) -> bool {
+        *self.answering.borrow()
+    }
+
     /// Ends when the server is found not to answer.
     pub(crate) async fn silence(&self) {
         // Fails only if the sender is gone, which is ours.

@@ -44,7 +44,7 @@ impl Vfs {
         }
         // Before it is seen: who is asked for the directory back finds it.
         let under_way = interrupt::wait(client.removals.begin(given_back_after)).await?;
-        if client.session.lease_left().is_none() {
+        if client.session.lease_left().is_none() || !client.rpc.is_answering() {
             return Ok(false);
         }
         let asked = client.metadata.asked();

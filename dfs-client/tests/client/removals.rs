@@ -64,6 +64,25 @@ fn removal_is_answered_when_it_is_sent_and_over_before_anything_is_asked() {
 }
 
 #[test]
+fn removal_waits_for_a_server_that_does_not_answer() {
+    run(async {
+        let (fake, vfs, _kernel, _dir) = alone().await;
+        fake.with(|s| s.fates.clear());
+        fake.fate("unlink", Fate::Lose);
+        fake.fate("unlink", Fate::Held);
+        vfs.unlink(&root(), DIR, b"a").await.unwrap();
+        let sent = |s: &State| s.calls.iter().filter(|(verb, _)| *verb == "unlink").count();
+        fake.until("it is sent again", |s| sent(s) == 2).await;
+        let who = root();
+        let mut removed = Box::pin(vfs.unlink(&who, DIR, b"b"));
+        assert!(timeout(MOMENT, &mut removed).await.is_err() && fake.with(|s| sent(s)) == 2);
+        fake.with(|s| s.held = false);
+        removed.await.unwrap();
+        assert_eq!(names(&fake), [b"c"]);
+    });
+}
+
+#[test]
 fn directory_is_given_back_when_its_removals_are_over() {
     run(async {
         let (fake, vfs, _kernel, _dir) = alone().await;
