@@ -3,6 +3,7 @@
 use super::Vfs;
 use super::create::touched_by;
 use crate::client::Client;
+use crate::config::Patience;
 use crate::interrupt;
 use crate::metadata::{Asked, Key};
 use crate::rpc::Call;
@@ -34,6 +35,10 @@ impl Vfs {
     {
         let client = &self.client;
         let delegated = |ino| client.metadata.is_delegated(ino);
+        // A soft mount gives up, and the name would be there again.
+        if client.config.patience != Patience::Hard {
+            return Ok(false);
+        }
         if !delegated(dir) || directory && !delegated(victim) || !client.deferrals.is_empty() {
             return Ok(false);
         }

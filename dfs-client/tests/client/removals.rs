@@ -21,9 +21,13 @@ fn root() -> Credentials {
 
 /// A client with names in a directory that is delegated to it; what it removes next is held.
 async fn alone() -> (Fake, Vfs, Arc<Recorder>, TempDir) {
+    alone_with(Patience::Hard).await
+}
+
+async fn alone_with(patience: Patience) -> (Fake, Vfs, Arc<Recorder>, TempDir) {
     let fake = Fake::new();
     fake.with(|s| (s.delegates, s.held) = (true, true));
-    let (vfs, kernel, dir) = tree(&fake, Patience::Hard).await;
+    let (vfs, kernel, dir) = tree(&fake, patience).await;
     for name in [b"a", b"b", b"c"] {
         vfs.mkdir(&root(), DIR, name, 0o755.into()).await.unwrap();
     }
@@ -79,6 +83,19 @@ fn removal_waits_for_a_server_that_does_not_answer() {
         fake.with(|s| s.held = false);
         removed.await.unwrap();
         assert_eq!(names(&fake), [b"c"]);
+    });
+}
+
+#[test]
+fn removal_of_a_soft_mount_waits_for_its_answer() {
+    run(async {
+        let (fake, vfs, _kernel, _dir) = alone_with(Patience::Soft(Duration::from_secs(9))).await;
+        let who = root();
+        let mut removed = Box::pin(vfs.unlink(&who, DIR, b"a"));
+        assert!(timeout(MOMENT, &mut removed).await.is_err());
+        fake.with(|s| s.held = false);
+        removed.await.unwrap();
+        assert_eq!(names(&fake), [b"b", b"c"]);
     });
 }
 
