@@ -4,7 +4,7 @@
 //!
 //! A file of records, each a session and a directory; the last one of a directory counts. Written when
 //! a delegation begins and never synced: it survives a kill, and after a power loss it may be old.
-//! What a record says may be over. Then the session is asked for nothing.
+//! What a record says may be over: then the session is asked in vain.
 
 use super::NameServer;
 use crate::disk;
