@@ -44,7 +44,7 @@ pub(crate) async fn run<Q: Call>(
     let mut task = client.runtime.spawn(async move {
         let client = &running.client;
         if !Q::VERB.tells_itself() {
-            client.tell_made().await;
+            client.tell_all().await;
         }
         let outcome = client.rpc.call(&who, request).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));

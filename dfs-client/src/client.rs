@@ -208,18 +208,15 @@ impl Client {
     /// fixed reactions, and returns the reply. Errors: PROTOCOL appendix A.
     pub async fn call<Q: Call>(&self, who: &Credentials, request: Q) -> Result<Q::Reply> {
         if !Q::VERB.tells_itself() {
-            interrupt::wait(self.tell_made()).await?;
+            interrupt::wait(self.tell_all()).await?;
         }
         self.rpc.call(who, request).await
     }
 
     /// Before anything is asked, the server hears of the files that were made here and of the names
     /// that were removed: the answer shows them.
-    pub(crate) async fn tell_made(&self) {
-        let removing = self.removals.under_way();
-        if !removing.is_empty() {
-            self.removals.over(&removing).await;
-        }
+    pub(crate) async fn tell_all(&self) {
+        self.removals.over(&self.removals.under_way()).await;
         if !self.deferrals.is_empty() {
             self.tell(self.deferrals.all()).await;
         }
@@ -263,7 +260,7 @@ impl Client {
             return Ok(attr);
         }
         self.metrics.misses.inc();
-        interrupt::wait(self.tell_made()).await?;
+        interrupt::wait(self.tell_all()).await?;
         let asked = self.metadata.asked();
         let request = v1::GetAttrReq { ino: ino.0, ..Default::default() };
         let reply = self.rpc.call(&Credentials::root(), request).await?;
@@ -272,9 +269,10 @@ impl Client {
     }
 
     /// Returns when every change answered so far survives a power loss of the server: at once unless
-    /// it runs `--durability relaxed` or one was answered before its flush. Errors: `Io` if it cannot say so.
+    /// it runs `--durability relaxed` or one was answered before its flush. Errors: `Io` if it cannot
+    /// say so.
     pub async fn flush(&self) -> Result<()> {
-        interrupt::wait(self.tell_made()).await?;
+        interrupt::wait(self.tell_all()).await?;
         let answered = self.late.answered();
         // What was answered was answered by a server that had said which it is.
         if !self.session.relaxed() && self.late.is_flushed() {

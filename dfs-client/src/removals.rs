@@ -6,7 +6,6 @@
 
 use dfs_core::Ino;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -18,8 +17,6 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Removals {
     /// Directories, and how many are under way in each.
     dirs: Mutex<BTreeMap<Ino, usize>>,
-    /// As many as `dirs` has, to be read without its lock.
-    count: AtomicUsize,
     ended: Notify,
     slots: Arc<Semaphore>,
 }
@@ -28,7 +25,6 @@ impl Default for Removals {
     fn default() -> Removals {
         Removals {
             dirs: Mutex::default(),
-            count: AtomicUsize::new(0),
             ended: Notify::new(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
@@ -50,17 +46,19 @@ impl Removals {
         let slot = slot.expect("the semaphore is never closed");
         let mut under_way = self.dirs();
         dirs.iter().for_each(|dir| *under_way.entry(*dir).or_default() += 1);
-        self.count.store(under_way.len(), Ordering::Release);
         drop(under_way);
         Removal { all: Arc::clone(self), dirs, _slot: slot }
     }
 
     /// Directories in which some are under way.
     pub(crate) fn under_way(&self) -> Vec<Ino> {
-        match self.count.load(Ordering::Acquire) {
-            0 => Vec::new(),
-            _ => self.dirs().keys().copied().collect(),
-        }
+        self.dirs().keys().copied().collect()
+    }
+
+    /// Whether any is under way in one of these directories.
+    pub(crate) fn touch(&self, dirs: &[Ino]) -> bool {
+        let under_way = self.dirs();
+        dirs.iter().any(|dir| under_way.contains_key(dir))
     }
 
     /// Returns when none is under way in any of these directories.
@@ -69,7 +67,7 @@ impl Removals {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if !dirs.iter().any(|dir| self.dirs().contains_key(dir)) {
+            if !self.touch(dirs) {
                 return;
             }
             ended.await;
@@ -92,7 +90,6 @@ impl Drop for Removal {
                 }
             }
         }
-        self.all.count.store(under_way.len(), Ordering::Release);
         drop(under_way);
         self.all.ended.notify_waiters();
     }

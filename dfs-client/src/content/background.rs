@@ -123,7 +123,7 @@ impl Content {
 
     /// Commits everything and gives all leases back, some files at a time.
     pub(crate) async fn stop(&self) {
-        self.client.tell_made().await;
+        self.client.tell_all().await;
         let files: Vec<Arc<File>> = self.files().known.values().cloned().collect();
         let mut running = JoinSet::new();
         for file in files {

@@ -3,7 +3,7 @@
 //! with the first commit.
 //!
 //! Nothing else is asked of the server before it has heard of every file that was made before the
-//! question ([`Client::tell_made`](crate::client::Client::tell_made)); only commits, each of which
+//! question ([`Client::tell_all`](crate::client::Client::tell_all)); only commits, each of which
 //! tells of its own file, may come in any order.
 
 mod journal;

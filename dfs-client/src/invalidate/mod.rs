@@ -168,16 +168,15 @@ impl Client {
         }
     }
 
-    /// The acknowledgement, unless the server must first hear of these files; then it follows that.
+    /// The acknowledgement, unless the server must first hear of these files, or of removals in these
+    /// directories; then it follows that.
     fn ack_when_told(
         &self,
         files: Vec<Arc<Deferred>>,
-        mut dirs: Vec<Ino>,
+        dirs: Vec<Ino>,
         ack: v1::Ack,
     ) -> Option<v1::Ack> {
-        let removing = self.removals.under_way();
-        dirs.retain(|dir| removing.contains(dir));
-        if files.is_empty() && dirs.is_empty() {
+        if files.is_empty() && !self.removals.touch(&dirs) {
             return Some(ack);
         }
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));

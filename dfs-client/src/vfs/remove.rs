@@ -24,8 +24,6 @@ impl Vfs {
             return Ok(());
         }
         let open = self.open_of(victim);
-        let mut touched = touched_by(dir, &name);
-        touched.extend(victim.map(Key::Attr));
         let request = v1::UnlinkReq {
             dir: dir.0,
             name: name.as_bytes().to_vec().into(),
@@ -38,6 +36,8 @@ impl Vfs {
         {
             return Ok(());
         }
+        let mut touched = touched_by(dir, &name);
+        touched.extend(victim.map(Key::Attr));
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RemoveRep| {
             let gone = client.removed(asked, &name, reply)?;
@@ -52,12 +52,12 @@ impl Vfs {
     pub async fn rmdir(&self, who: &Credentials, dir: Ino, name: &[u8]) -> Result<()> {
         self.writable()?;
         let name = Name::new(name)?;
-        let mut touched = touched_by(dir, &name);
         let request = v1::RmdirReq {
             dir: dir.0,
             name: name.as_bytes().to_vec().into(),
             ..Default::default()
         };
+        let mut touched = Vec::new();
         if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
             let request = |at| v1::RmdirReq { at: Some(convert::time_to(at)), ..request.clone() };
             if self.remove_ahead(who, (dir, &name), (ino, true), request).await? {
@@ -65,6 +65,7 @@ impl Vfs {
             }
             touched.extend([Key::Attr(ino), Key::Listing(ino)]);
         }
+        touched.extend(touched_by(dir, &name));
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RemoveRep| {
             let gone = client.removed(asked, &name, reply)?;

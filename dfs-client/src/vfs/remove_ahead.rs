@@ -35,11 +35,9 @@ impl Vfs {
     {
         let client = &self.client;
         let delegated = |ino| client.metadata.is_delegated(ino);
+        let known = delegated(dir) && (!directory || delegated(victim));
         // A soft mount gives up, and the name would be there again.
-        if client.config.patience != Patience::Hard {
-            return Ok(false);
-        }
-        if !delegated(dir) || directory && !delegated(victim) || !client.deferrals.is_empty() {
+        if !known || client.config.patience != Patience::Hard || !client.deferrals.is_empty() {
             return Ok(false);
         }
         let mut given_back_after = vec![dir];

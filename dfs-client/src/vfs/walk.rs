@@ -115,7 +115,7 @@ impl Walk {
     async fn next_page(&mut self, client: &Client, dir: Ino) -> Result<bool> {
         loop {
             let Some(pages) = &mut self.pages else { return Ok(false) };
-            interrupt::wait(client.tell_made()).await?;
+            interrupt::wait(client.tell_all()).await?;
             let asked = client.metadata.asked();
             let Some(page) = pages.next().await? else { return Ok(false) };
             let end = page.end;

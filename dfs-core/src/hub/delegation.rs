@@ -6,7 +6,7 @@
 //! `Undelegate`, which the shell has pushed before anybody else reads or changes the directory.
 
 use super::{Hub, IntentKey, Key};
-use crate::{Ino, SessionId};
+use crate::{BootTime, Ino, SessionId};
 
 impl Hub {
     /// Delegates those directories of which the session has just been promised names and attributes,
@@ -29,8 +29,8 @@ impl Hub {
 
     /// The session had directories to itself when the server ended: it is asked for them like any
     /// holder, and has them until it answers, or is given up.
-    pub(super) fn was_delegated(&mut self, session: SessionId, dirs: Vec<Ino>) {
-        self.lines.entry(session).or_default().active = true;
+    pub(super) fn was_delegated(&mut self, now: BootTime, session: SessionId, dirs: Vec<Ino>) {
+        self.activate(now, session);
         for dir in dirs {
             self.promises.give(session, Key::Dir(dir));
             self.promises.delegate_to(session, dir);

@@ -132,7 +132,7 @@ impl Hub {
                 self.lines.entry(session).or_default();
                 self.pin(session, &versions);
             }
-            Event::WasDelegated { session, dirs } => self.was_delegated(session, dirs),
+            Event::WasDelegated { session, dirs } => self.was_delegated(now, session, dirs),
             Event::Orphaned { ino } => self.orphan(now, ino),
             Event::Tick => {}
         }

@@ -239,12 +239,13 @@ impl NameServer {
         let told = self.lock().push(self.clock.now(), running.m, vec![item], Vec::new());
         told.await.map_err(|_| stopping())?;
         running.committed(Vec::new());
+        self.note_no_delegation(dir);
         Ok(())
     }
 }
 
 /// Origin of what the server does itself: no session has this number.
-const NOBODY: SessionId = SessionId(0);
+pub(super) const NOBODY: SessionId = SessionId(0);
 
 /// What a caller should be promised after its change.
 fn promises_for(outcome: &Outcome) -> Vec<Key> {

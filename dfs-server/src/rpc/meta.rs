@@ -38,6 +38,11 @@ fn attr_rep(applied: &Applied) -> AttrRep {
     AttrRep { fail: None, mark, attr }
 }
 
+/// When a removal happened, if the caller has shown it before.
+fn shown_at(at: Option<Timestamp>) -> Result<Option<dfs_core::time::Timestamp>> {
+    at.map(|at| time_from(Some(at))).transpose()
+}
+
 fn opening(op: impl op::Op + 'static, open: Vec<u64>) -> Mutation {
     Mutation { open: open.into_iter().map(ino_from).collect(), ..Mutation::new(op) }
 }
@@ -231,7 +236,7 @@ impl Meta for Services {
     async fn unlink(&self, req: Request<UnlinkReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("unlink", req.identity(), async {
-            let at = req.at.map(|at| time_from(Some(at))).transpose()?;
+            let at = shown_at(req.at)?;
             let unlink = op::Unlink { dir: ino_from(req.dir), name: name_of(&req.name)?, at };
             let mutation = opening(unlink, req.open.clone());
             Ok(remove_rep(&self.server.mutate(self.caller(&req), mutation).await?))
@@ -242,7 +247,7 @@ impl Meta for Services {
     async fn rmdir(&self, req: Request<RmdirReq>) -> Answer<RemoveRep> {
         let req = req.into_inner();
         self.answer("rmdir", req.identity(), async {
-            let at = req.at.map(|at| time_from(Some(at))).transpose()?;
+            let at = shown_at(req.at)?;
             let rmdir = op::Rmdir { dir: ino_from(req.dir), name: name_of(&req.name)?, at };
             Ok(remove_rep(&self.server.mutate(self.caller(&req), Mutation::new(rmdir)).await?))
         })

@@ -1,6 +1,7 @@
 //! The row changes that verbs share: attributes with their version, names with the counters of
 //! their directory.
 
+use super::commit::near;
 use super::{Context, Txn};
 use crate::metastore::{Dentry, Inode};
 use crate::nameserver::resolve;
@@ -11,6 +12,11 @@ use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 
 impl Txn<'_> {
+    /// All of it happened at a client's time, held near the server's own, if that is given.
+    pub(super) fn happened(&mut self, at: Option<Timestamp>) {
+        self.now = at.map_or(self.now, |at| near(at, self.now));
+    }
+
     /// The row as this transaction sees it. Fails with `Stale`.
     pub(super) fn inode(&self, ino: Ino) -> Result<Inode> {
         resolve::inode(&self.view(), ino)

@@ -1,6 +1,5 @@
 //! Removes an empty directory (rmdir(2)).
 
-use super::commit::near;
 use super::intents::Intents;
 use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
@@ -53,7 +52,7 @@ impl Op for Rmdir {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        txn.now = self.at.map_or(txn.now, |at| near(at, txn.now));
+        txn.happened(self.at);
         let removed = txn.remove_name(cx, self.dir, &self.name)?;
         let object = txn.drop_link(removed.ino)?;
         let dir = txn.names_changed(self.dir)?;

@@ -1,6 +1,5 @@
 //! Removes a name of something that is no directory (unlink(2)).
 
-use super::commit::near;
 use super::intents::Intents;
 use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
@@ -52,7 +51,7 @@ impl Op for Unlink {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
-        txn.now = self.at.map_or(txn.now, |at| near(at, txn.now));
+        txn.happened(self.at);
         let removed = txn.remove_name(cx, self.dir, &self.name)?;
         let object = txn.drop_link(removed.ino)?;
         let dir = txn.names_changed(self.dir)?;
