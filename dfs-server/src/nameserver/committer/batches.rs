@@ -63,7 +63,9 @@ impl Batches {
                     Flush::Later => false,
                 },
                 Work::Flush => true,
-                Work::Rows(_) | Work::Version | Work::Inos(_) => strict,
+                Work::Rows(_) => strict,
+                // Their record, if there is one, is (below).
+                Work::Version | Work::Inos(_) => false,
             };
             self.effect(&job.work, &mut batch)
         });
