@@ -66,6 +66,7 @@ fn serve(
         false => logs::to_file(&options.log, &place.log_file)?,
     }
     signals::block()?;
+    small_pages();
     let mut holder = Holder {
         pid: std::process::id(),
         source: source.to_owned(),
@@ -106,6 +107,13 @@ fn serve(
     ending.finish();
     drop(lock);
     ended.map_err(|e| Failure::system(format!("the kernel connection failed: {e}")))
+}
+
+/// The first touch of a huge page clears 2 MiB while a program waits for its answer.
+fn small_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "cannot do without huge pages");
+    }
 }
 
 /// Says in the lock file what became of the holder. Without it the next mount of this cache waits in
