@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 use crate::nameserver::{NameServer, Settings};
 use crate::rpc::Services;
 use anyhow::{Context, Result};
+use dfs_proto::local;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -133,33 +135,40 @@ async fn listen_on(
     tasks: &mut JoinSet<Result<()>>,
     listen: &Listen,
     services: &Services,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let router = grpc().add_routes(services.routes());
-    let until = async move {
-        // The sender lives until the server stops.
-        let _ = stopped.wait_for(|stop| *stop).await;
+    let router = || grpc().add_routes(services.routes());
+    let until = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // The sender lives until the server stops.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }
     };
     match listen {
         Listen::Tcp(address) => {
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+            if let Some(beside) = bind_beside(listener.local_addr()?) {
+                let served =
+                    router().serve_with_incoming_shutdown(UnixListenerStream::new(beside), until());
+                tasks.spawn(async move { Ok(served.await?) });
+            }
             let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |conn| {
                 let conn = conn?;
                 // Without it a small answer waits 40 ms for the peer's delayed ACK.
                 conn.set_nodelay(true)?;
                 Ok::<_, std::io::Error>(conn)
             });
-            tasks.spawn(
-                async move { Ok(router.serve_with_incoming_shutdown(incoming, until).await?) },
-            );
+            let served = router().serve_with_incoming_shutdown(incoming, until());
+            tasks.spawn(async move { Ok(served.await?) });
         }
         Listen::Unix(path) => {
-            let listener = bind_unix(path)?;
-            let incoming = UnixListenerStream::new(listener);
+            let incoming = UnixListenerStream::new(bind_unix(path)?);
+            let served = router().serve_with_incoming_shutdown(incoming, until());
             let path = path.clone();
             tasks.spawn(async move {
-                let served = router.serve_with_incoming_shutdown(incoming, until).await;
+                let served = served.await;
                 // Gone already: then there is nothing to tidy up.
                 let _ = std::fs::remove_file(&path);
                 Ok(served?)
@@ -167,6 +176,16 @@ async fn listen_on(
         }
     }
     Ok(())
+}
+
+/// Binds the Unix socket beside a TCP address, for the programs of this host. They do without if
+/// somebody else has its name.
+fn bind_beside(address: SocketAddr) -> Option<UnixListener> {
+    let bound = UnixListener::bind(local::beside(address));
+    let why = |error| {
+        tracing::warn!(%address, %error, "cannot listen on the Unix socket beside it: all use TCP");
+    };
+    bound.map_err(why).ok()
 }
 
 /// Binds a Unix socket; one left behind by a dead server is replaced, a live one is not.

@@ -9,6 +9,7 @@ pub mod bulk;
 pub mod call;
 pub mod convert;
 pub mod fail;
+pub mod local;
 pub mod status;
 
 /// Generated messages and services.

@@ -1,6 +1,9 @@
 //! The server as a program: one at a time on a data folder, no newer format, a clean end.
 
-use dfs_tests::{shell, world};
+use dfs_tests::{shell, wait, world};
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net;
 use std::time::Duration;
 
 #[test]
@@ -42,5 +45,49 @@ fn server_stops_on_sigterm_and_starts_again() {
         }
         server.kill_and_restart();
         w.say("3 drains and 1 kill, restarted each time");
+    });
+}
+
+/// Sockets that a server has beside its address (`docs/design/0029`): the one that listens, and those
+/// that are connected.
+fn beside(address: SocketAddr) -> usize {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    sockets.lines().filter(|line| line.ends_with(&format!(" @dfs/{address}"))).count()
+}
+
+#[test]
+fn server_of_this_host_is_reached_over_the_socket_beside_its_address() {
+    world::run(Duration::from_secs(60), |w| {
+        let server = w.server();
+        assert_eq!(beside(server.address()), 1, "it listens");
+        let mount = w.mount(&server, "a");
+        std::fs::write(mount.at("f"), "one").unwrap();
+        assert!(beside(server.address()) > 1, "the mount uses it");
+        server.kill_and_restart();
+        std::fs::write(mount.at("f"), "another").unwrap();
+        wait::until_true(Duration::from_secs(20), "the mount uses the new server's socket", || {
+            beside(server.address()) > 1
+        });
+        w.say("a mount of this host uses the socket beside the address, after a restart too");
+    });
+}
+
+#[test]
+fn server_whose_socket_is_taken_is_reached_by_tcp() {
+    world::run(Duration::from_secs(60), |w| {
+        let server = w.server();
+        let mut mount = w.mount(&server, "a");
+        mount.unmount();
+        assert!(server.stop().success());
+        // Another user's program: it gets neither calls nor content.
+        let name = net::SocketAddr::from_abstract_name(format!("dfs/{}", server.address()));
+        let stranger = dfs_tests::person::Person::new(4711, 4711, &[]);
+        let squatter = stranger.does(|| net::UnixListener::bind_addr(&name.unwrap()).unwrap());
+        server.start();
+        mount.again();
+        std::fs::write(mount.at("f"), "content").unwrap();
+        assert_eq!(std::fs::read_to_string(mount.at("f")).unwrap(), "content");
+        drop(squatter);
+        w.say("a stranger that has the name of the socket is not talked to");
     });
 }

@@ -9,7 +9,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["dfs-server/src/server.rs", "dfs-server/src/scrape.rs"]),
     ("fuser", &["dfs-fuse/src/"]),
     ("http_body", &["proto/src/bulk/receiving.rs", "proto/src/bulk/sending.rs"]),
-    ("hyper_util", &["dfs-client/src/rpc/channel.rs"]),
+    ("hyper_util", &["dfs-client/src/rpc/connector.rs"]),
     ("lexopt", &["dfs-server/src/cli.rs", "dfs-fuse/src/cli.rs"]),
     // Constants of system calls that `nix` and `fuser` have no name for.
     ("libc", &["dfs-fuse/src/driver/", "dfs-fuse/src/notifier/sink.rs"]),
@@ -36,6 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-server/src/main.rs",
             "dfs-client/src/cache/",
             "dfs-client/src/clock.rs",
+            "dfs-client/src/rpc/connector.rs",
             "dfs-fuse/src/",
         ],
     ),
@@ -66,6 +67,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sd_notify", &["dfs-server/src/server.rs", "dfs-fuse/src/daemon.rs"]),
     ("siphasher", &["dfs-server/src/metastore/rows.rs", "dfs-fuse/src/place.rs"]),
     ("strsim", &["dfs-fuse/src/options/"]),
+    ("tokio_util", &["dfs-client/src/rpc/connector.rs"]),
     (
         "tonic",
         &[

@@ -1,5 +1,6 @@
 //! Connections to the server: three, so that bulk data delays neither metadata nor renewals.
 
+use super::connector::{local_or_tcp, unix};
 use super::stream::CallStream;
 use crate::config::Address;
 use dfs_core::limits::MESSAGE_MAX;
@@ -11,17 +12,13 @@ use dfs_proto::v1::coherence_client::CoherenceClient;
 use dfs_proto::v1::file_store_client::FileStoreClient;
 use dfs_proto::v1::meta_client::MetaClient;
 use dfs_proto::v1::session_client::SessionClient;
-use hyper_util::rt::TokioIo;
-use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio_stream::Stream;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
+use tonic::transport::{Channel, Endpoint};
 
 /// Longest time to open a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// HTTP/2 flow control windows: one stream, all streams of a connection (GRPC.md 9).
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -109,20 +106,17 @@ fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
             let endpoint = Endpoint::from_shared(uri).map_err(|e| {
                 FsError::new(Code::Invalid, format!("server address '{host_port}': {e}"))
             })?;
-            Ok(settings(endpoint, purpose).connect_lazy())
+            let endpoint = settings(endpoint, purpose);
+            // TCP carries bulk data in larger pieces than a Unix socket's buffer has room for.
+            Ok(match purpose {
+                Purpose::Data => endpoint.connect_lazy(),
+                _ => endpoint.connect_with_connector_lazy(local_or_tcp()),
+            })
         }
         Address::Unix(path) => {
             // The name is only for the HTTP headers: the connector knows the way.
             let endpoint = settings(Endpoint::from_static("http://dfs"), purpose);
-            let path: PathBuf = path.clone();
-            Ok(
-                endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
-                    let path = path.clone();
-                    async move {
-                        Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?))
-                    }
-                })),
-            )
+            Ok(endpoint.connect_with_connector_lazy(unix(path.clone())))
         }
     }
 }

@@ -6,6 +6,7 @@
 mod backoff;
 mod call;
 mod channel;
+mod connector;
 mod listing;
 mod objects;
 mod stream;
