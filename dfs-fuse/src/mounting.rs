@@ -9,8 +9,10 @@ use nix::mount::{MntFlags, umount2};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Threads that read requests. More than four bring nothing (FUSE.md 3).
-const THREADS: usize = 4;
+/// Most threads that read requests: more bring nothing (FUSE.md 3).
+const THREADS_MAX: usize = 4;
+/// Least: one may wait for the disk.
+const THREADS_MIN: usize = 2;
 /// Dead mounts that may lie on top of each other on one mount point.
 const DEAD_MAX: usize = 8;
 /// Bytes the kernel reads ahead, in KiB: the size of the largest request.
@@ -109,6 +111,13 @@ fn end(mountpoint: &Path, flags: MntFlags, fusermount: &str) -> std::io::Result<
     }
 }
 
+/// Threads that read requests: not more than processors, for the kernel wakes them in turn, and each finds
+/// the caches of its processor filled by the others.
+fn threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(THREADS_MAX, |n| n.get());
+    processors.clamp(THREADS_MIN, THREADS_MAX)
+}
+
 /// The session fuser shall make. Root lets others in and honours devices and set-user-id files, as
 /// mount(8) does for other file systems; users do not.
 pub fn config(args: &MountArgs) -> Config {
@@ -138,7 +147,7 @@ pub fn config(args: &MountArgs) -> Config {
     config.mount_options = list;
     config.acl =
         if options.allow_other.unwrap_or(root) { SessionACL::All } else { SessionACL::Owner };
-    config.n_threads = Some(THREADS);
+    config.n_threads = Some(threads());
     config.clone_fd = true;
     config
 }
@@ -183,7 +192,7 @@ mod tests {
             assert!(config.mount_options.contains(&option), "{option:?}");
         }
         assert_eq!(config.mount_options.len(), 10);
-        assert_eq!((config.acl, config.n_threads), (SessionACL::Owner, Some(THREADS)));
+        assert_eq!((config.acl, config.n_threads), (SessionACL::Owner, Some(threads())));
         let plain = super::config(&args("allow_other"));
         assert!(plain.mount_options.contains(&MountOption::RW) && plain.clone_fd);
         assert_eq!(plain.acl, SessionACL::All);
