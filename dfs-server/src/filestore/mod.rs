@@ -41,6 +41,7 @@ use crate::disk::{self, Space};
 use crate::metastore::Durability;
 use dfs_core::extent::ObjectName;
 use dfs_core::{Code, FsError, Result};
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -92,14 +93,21 @@ struct Inner {
     read_once: once::ReadOnce,
     /// Held from "does the name exist" to "now it does".
     sealing: Mutex<()>,
-    /// Leaf folders known to exist durably.
-    folders: Mutex<Vec<bool>>,
+    /// Folders known to exist durably.
+    folders: Mutex<Folders>,
     /// One flush at a time: a second must not return before the first.
     flushing: Mutex<()>,
     /// Sealed but not synced objects, with their leaf folder.
     unsynced: Mutex<Vec<(File, u16)>>,
     /// Whether a flush has failed: nobody knows what reached the disk.
     broken: AtomicBool,
+}
+
+/// Folders of objects that exist, of each level.
+#[derive(Default)]
+struct Folders {
+    upper: HashSet<PathBuf>,
+    leaves: HashSet<u16>,
 }
 
 impl ObjectStore {
@@ -117,7 +125,7 @@ impl ObjectStore {
             buffers: direct::Pool::default(),
             read_once: once::ReadOnce::new(),
             sealing: Mutex::new(()),
-            folders: Mutex::new(vec![false; usize::from(name::LEAVES)]),
+            folders: Mutex::default(),
             flushing: Mutex::new(()),
             unsynced: Mutex::new(Vec::new()),
             broken: AtomicBool::new(false),
@@ -188,16 +196,19 @@ impl ObjectStore {
     /// folder that is there may still be unsynced by the process that made it.
     fn ensure_leaf(&self, leaf: u16) -> Result<()> {
         let mut folders = self.inner.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        if folders[usize::from(leaf)] {
+        if folders.leaves.contains(&leaf) {
             return Ok(());
         }
         let path = self.leaf_path(leaf);
         let above = path.parent().expect("a leaf is two levels down");
-        make_folder(above)?;
-        disk::sync_folder(&self.inner.dir)?;
+        if !folders.upper.contains(above) {
+            make_folder(above)?;
+            disk::sync_folder(&self.inner.dir)?;
+            folders.upper.insert(above.to_owned());
+        }
         make_folder(&path)?;
         disk::sync_folder(above)?;
-        folders[usize::from(leaf)] = true;
+        folders.leaves.insert(leaf);
         Ok(())
     }
 }
