@@ -1,6 +1,7 @@
 //! Who may do what: the same on a mount as on ext4, on which the tests' own folder lies.
 
 mod calls;
+mod new_files;
 mod privileges;
 mod random;
 mod squash;

@@ -26,14 +26,19 @@ pub fn calls(server: &Server) -> Calls {
 pub fn of<T>(server: &Server, work: impl FnOnce() -> T) -> (T, Calls) {
     let before = calls(server);
     let value = work();
+    (value, since(server, &before))
+}
+
+/// The calls since the server had counted `before`.
+pub fn since(server: &Server, before: &Calls) -> Calls {
     let mut after = calls(server);
     for (op, count) in before {
-        if let Some(now) = after.get_mut(&op) {
+        if let Some(now) = after.get_mut(op) {
             *now -= count;
         }
     }
     after.retain(|_, count| *count > 0);
-    (value, after)
+    after
 }
 
 /// How many calls these are.

@@ -48,6 +48,8 @@ pub(crate) struct Deferred {
     /// By the server's clock.
     pub(crate) at: Timestamp,
     pub(crate) made: BootTime,
+    /// Mode and owner that it got since.
+    changed: Mutex<SetAttr>,
     /// Held by who tells the server; true: it knows, or never will.
     over: Arc<tokio::sync::Mutex<bool>>,
 }
@@ -60,7 +62,13 @@ impl Deferred {
         mode: NewMode,
         (at, made): (Timestamp, BootTime),
     ) -> Deferred {
-        Deferred { drawn, dir, name, who, mode, at, made, over: Arc::default() }
+        let (changed, over) = (Mutex::default(), Arc::default());
+        Deferred { drawn, dir, name, who, mode, at, made, changed, over }
+    }
+
+    /// Mode and owner that it got since it was made: they go along with what tells of it.
+    pub(crate) fn changed(&self) -> SetAttr {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The commit that tells of it alone.
@@ -70,7 +78,7 @@ impl Deferred {
             ino: self.drawn.ino.0,
             grant: fence,
             fence,
-            set: Some(convert::set_attr_to(&SetAttr::default())),
+            set: Some(convert::set_attr_to(&self.changed())),
             attrs_only: true,
             create: Some(Box::new(self.to_wire())),
             ..v1::CommitReq::default()
@@ -244,6 +252,23 @@ impl Deferrals {
         self.files().values().filter(|file| file.dir == dir).cloned().collect()
     }
 
+    /// Gives a file another mode and owner. False: the server knows the file, or is just told of it.
+    pub(crate) fn change(&self, ino: Ino, set: &SetAttr) -> bool {
+        let Some(file) = self.files().get(&ino).cloned() else { return false };
+        // Who tells reads the change under this lock.
+        match file.over.try_lock() {
+            Ok(over) if !*over => {
+                let mut changed = file.changed.lock().unwrap_or_else(PoisonError::into_inner);
+                changed.mode = set.mode.or(changed.mode);
+                changed.uid = set.uid.or(changed.uid);
+                changed.gid = set.gid.or(changed.gid);
+            }
+            _ => return false,
+        }
+        self.note(&file);
+        true
+    }
+
     /// The right to tell of a file, once nobody else does; none if the server knows it.
     pub(crate) async fn begin(&self, ino: Ino) -> Option<Telling> {
         if self.is_empty() {
@@ -306,6 +331,23 @@ pub(super) mod tests {
         all.void_numbers();
         all.fill(age, [drawn(9)]);
         assert!(all.draw(now + PAUSE).is_none(), "they are of another time");
+    }
+
+    #[tokio::test]
+    async fn deferred_file_changes_until_it_is_told() {
+        let (all, file) = (Deferrals::default(), file(1, 10));
+        all.add(Arc::clone(&file));
+        let set = |mode, uid| SetAttr { mode, uid, ..SetAttr::default() };
+        assert!(all.change(Ino(1), &set(Some(0o600), None)));
+        assert!(all.change(Ino(1), &set(None, Some(5))));
+        assert!(!all.change(Ino(2), &set(None, Some(5))), "there is no such file");
+        let told = file.telling().set.unwrap();
+        assert_eq!((told.mode, told.uid, told.gid), (Some(0o600), Some(5), None));
+        let telling = all.begin(Ino(1)).await.unwrap();
+        assert!(!all.change(Ino(1), &set(Some(0o640), None)), "it is being told");
+        all.end(telling);
+        assert!(!all.change(Ino(1), &set(Some(0o640), None)), "it was told");
+        assert_eq!(file.changed(), set(Some(0o600), Some(5)));
     }
 
     #[tokio::test]

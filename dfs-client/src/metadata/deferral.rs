@@ -171,6 +171,15 @@ impl Cache {
         }
     }
 
+    /// See [`Metadata::change_deferred`](super::Metadata::change_deferred).
+    pub(super) fn change_deferred(&mut self, ino: Ino, change: impl Fn(&mut Attr)) {
+        let Some(made) = self.untold.files.get_mut(&ino) else { return };
+        change(made);
+        if let Some(attr) = self.nodes.get_mut(&ino).and_then(|node| node.attr.as_mut()) {
+            change(attr);
+        }
+    }
+
     /// See [`Metadata::unmade`](super::Metadata::unmade).
     pub(super) fn unmade(&mut self, dir: Ino, name: &Name, ino: Ino) {
         self.end_deferral(dir, ino);

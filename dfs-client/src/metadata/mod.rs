@@ -341,6 +341,11 @@ impl Metadata {
         Some(attr)
     }
 
+    /// Changes the attributes of a file that the server has not heard of; if it has, it knows better.
+    pub fn change_deferred(&self, ino: Ino, change: impl Fn(&mut Attr)) {
+        self.cache().change_deferred(ino, change);
+    }
+
     /// The server has made the file: takes its attributes and those of its directory from the reply.
     pub fn told(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, attr: Attr) {
         let mut cache = self.cache();

@@ -3,7 +3,7 @@
 use super::{Entry, Vfs};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
-use dfs_core::access::{self, Acl, Credentials};
+use dfs_core::access::{self, Acl, Credentials, Privilege};
 use dfs_core::attr::{Attr, S_ISGID, S_ISUID, SetAttr};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
@@ -58,14 +58,17 @@ impl Vfs {
     }
 
     /// Leaves new times to the next commit if the file is open for writing here and the caller may
-    /// plainly set them; in every other case the server decides. Mode and owner never wait: others
-    /// must see at once who may do what.
+    /// plainly set them; in every other case the server decides. Mode and owner do not wait, for others
+    /// must see at once who may do what: unless nobody can see the file before the server is told of it.
     async fn stage(&self, who: &Credentials, ino: Ino, set: &SetAttr) -> Result<Option<Attr>> {
         let Some(hooks) = self.client.hooks() else { return Ok(None) };
         if set.size.is_some() || !self.client.is_open(ino) {
             return Ok(None);
         }
-        let attr = self.client.attr(ino).await?;
+        let mut attr = self.client.attr(ino).await?;
+        if self.change_deferred(who, &attr, set) {
+            attr = self.client.attr(ino).await?;
+        }
         if who.owns(&attr)
             && let Some(times) = only_times(&attr, set)
             && hooks.stage_attrs(ino, &times)
@@ -78,6 +81,26 @@ impl Vfs {
             hooks.flush(ino).await?;
         }
         Ok(None)
+    }
+
+    /// Gives a file that the server has not heard of another mode and owner, if there are new ones in
+    /// `set` and the caller may plainly do so (`docs/design/0030`).
+    fn change_deferred(&self, who: &Credentials, attr: &Attr, set: &SetAttr) -> bool {
+        let new = SetAttr { mode: set.mode, uid: set.uid, gid: set.gid, ..SetAttr::default() };
+        if new.is_empty() || !may_plainly(who, attr, &new) {
+            return false;
+        }
+        let changed = self.client.deferrals.change(attr.ino, &new);
+        if changed {
+            let now = self.content.server_time();
+            self.client.metadata.change_deferred(attr.ino, |attr| {
+                attr.mode = new.mode.unwrap_or(attr.mode);
+                attr.uid = new.uid.unwrap_or(attr.uid);
+                attr.gid = new.gid.unwrap_or(attr.gid);
+                attr.ctime = now;
+            });
+        }
+        changed
     }
 
     async fn set_at_server(
@@ -143,6 +166,18 @@ fn acl_among(all: &Xattrs) -> Result<Option<Acl>> {
     found.map(|(_, value)| Acl::decode(value)).transpose()
 }
 
+/// Whether the caller may change mode and owner, and nothing else follows from it: there are no set-id
+/// bits and no access control list. The rules of the server (chmod(2), chown(2)).
+fn may_plainly(who: &Credentials, attr: &Attr, new: &SetAttr) -> bool {
+    let plain = [Some(attr.mode), new.mode].into_iter().flatten().all(|mode| mode & SET_ID == 0);
+    let (own, chowns) = (who.uid == attr.uid, who.may_to(Privilege::Chown, attr));
+    let owner = new.uid.is_none_or(|uid| chowns || own && uid == attr.uid);
+    let joins = |gid| own && (gid == attr.gid || who.in_group(gid));
+    let group = new.gid.is_none_or(|gid| chowns || joins(gid));
+    let mode = new.mode.is_none() || who.owns(attr);
+    plain && !attr.has_xattrs && owner && group && mode
+}
+
 /// The change without mode and owner, if those are the present ones; none if they would change.
 fn only_times(attr: &Attr, set: &SetAttr) -> Option<SetAttr> {
     let same_mode = set.mode.is_none_or(|mode| mode == attr.mode && mode & SET_ID == 0);
@@ -158,6 +193,32 @@ mod tests {
     use super::*;
     use dfs_core::attr::{Kind, SetTime};
     use dfs_core::time::Timestamp;
+
+    #[test]
+    fn plain_changes_are_those_from_which_nothing_else_follows() {
+        let mut file = crate::metadata::plain_attr(Ino(9), Kind::File);
+        (file.uid, file.gid, file.mode) = (5, 6, 0o640);
+        let (owner, other) = (Credentials::new(5, 6, vec![7]), Credentials::new(8, 6, vec![7]));
+        let mode = |mode| SetAttr { mode: Some(mode), ..SetAttr::default() };
+        let to = |uid, gid| SetAttr { uid, gid, ..SetAttr::default() };
+        for (new, by_owner) in [
+            (mode(0o777), true),
+            (mode(0o4755), false),
+            (to(Some(5), Some(6)), true),
+            (to(None, Some(7)), true),
+            (to(None, Some(8)), false),
+            (to(Some(8), None), false),
+        ] {
+            assert_eq!(may_plainly(&owner, &file, &new), by_owner, "{new:?}");
+            assert!(!may_plainly(&other, &file, &new), "{new:?} by another");
+            let set_id = new.mode == Some(0o4755);
+            assert_eq!(may_plainly(&Credentials::root(), &file, &new), !set_id, "{new:?} by root");
+        }
+        let with_bits = Attr { mode: 0o2755, ..file.clone() };
+        assert!(!may_plainly(&Credentials::root(), &with_bits, &to(Some(8), None)));
+        let with_list = Attr { has_xattrs: true, ..file };
+        assert!(!may_plainly(&Credentials::root(), &with_list, &mode(0o600)));
+    }
 
     #[test]
     fn only_times_wait_for_the_next_commit() {

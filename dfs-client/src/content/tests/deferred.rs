@@ -4,7 +4,7 @@ use super::rig::{Rig, flags, root, run};
 use crate::client::ContentHooks;
 use crate::metadata::{Key, Listing, Target};
 use crate::session::Events;
-use dfs_core::attr::Kind;
+use dfs_core::attr::{Kind, SetAttr};
 use dfs_core::name::Name;
 use dfs_core::{Code, Ino, Seq, birth};
 use dfs_proto::v1;
@@ -63,6 +63,28 @@ fn deferred_file_is_made_by_the_commit_of_its_content() {
         rig.content.write(fh, 0, b"C", false).await.unwrap();
         rig.content.flush(fh).await.unwrap();
         assert!(rig.fake.lock().commits[1].create.is_none(), "it is made once");
+    });
+}
+
+#[test]
+fn deferred_file_is_told_with_the_mode_and_owner_it_got_since() {
+    run(async {
+        let rig = alone().await;
+        let new = SetAttr { mode: Some(0o600), gid: Some(7), ..SetAttr::default() };
+        let told = |rig: &Rig, n: usize| {
+            let set = rig.fake.lock().commits[n].set.unwrap();
+            (set.mode, set.uid, set.gid)
+        };
+        let (with_content, fh) = make(&rig, "a").unwrap();
+        rig.content.write(fh, 0, b"content", false).await.unwrap();
+        assert!(rig.client.deferrals.change(with_content, &new));
+        rig.content.flush(fh).await.unwrap();
+        assert_eq!(told(&rig, 0), (Some(0o600), None, Some(7)));
+        assert!(!rig.client.deferrals.change(with_content, &new), "the server knows it");
+        let (alone, _) = make(&rig, "b").unwrap();
+        assert!(rig.client.deferrals.change(alone, &new));
+        rig.client.tell_all().await;
+        assert_eq!(told(&rig, 1), (Some(0o600), None, Some(7)), "others see it at once");
     });
 }
 
