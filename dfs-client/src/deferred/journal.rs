@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Numbers are little-endian; the payload is the commit that tells the server. Records of the
-//! generation of the first one follow each other; whenever the server has heard of all, a new
-//! generation begins at the start. Nothing is flushed: what a power loss of this machine takes is what
-//! it takes of unsaved bytes.
+//! generation of the first one follow each other, a later one of a file in place of an earlier one;
+//! whenever the server has heard of all, a new generation begins at the start. Nothing is flushed: what
+//! a power loss of this machine takes is what it takes of unsaved bytes.
 
 use super::Deferred;
 use dfs_proto::v1::CommitReq;
@@ -88,7 +88,10 @@ fn read(mut bytes: &[u8]) -> (u32, Vec<CommitReq>) {
         }
         let (payload, behind) = rest.split_at(len);
         match CommitReq::decode(payload) {
-            Ok(request) if checksum(generation, payload) == sum => found.push(request),
+            Ok(request) if checksum(generation, payload) == sum => {
+                found.retain(|earlier: &CommitReq| earlier.ino != request.ino);
+                found.push(request);
+            }
             _ => break,
         }
         bytes = behind;
@@ -115,6 +118,9 @@ mod tests {
         journal.add(&file(2, 10), false).unwrap();
         journal.add(&file(3, 10), false).unwrap();
         assert_eq!(left(&path), [1, 2, 3]);
+        journal.add(&file(2, 20), false).unwrap();
+        assert_eq!(left(&path), [1, 3, 2], "the later record of a file counts");
+        assert_eq!(Journal::open(&path).unwrap().1[2].create.as_ref().unwrap().dir, 20);
         journal.add(&file(4, 10), true).unwrap();
         assert_eq!(left(&path), [4], "records of before lie behind it");
         let (mut journal, _) = Journal::open(&path).unwrap();
