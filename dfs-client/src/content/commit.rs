@@ -245,10 +245,8 @@ impl Content {
         mut request: v1::CommitReq,
     ) -> Result<v1::CommitRep> {
         let made = telling.as_ref().map(|telling| Arc::clone(&telling.file));
-        request.create = made.as_ref().map(|made| Box::new(made.to_wire()));
-        if let (Some(made), Some(set)) = (&made, &mut request.set) {
-            let changed = made.changed();
-            (set.mode, set.uid, set.gid) = (changed.mode, changed.uid, changed.gid);
+        if let Some(made) = &made {
+            made.go_along(&mut request);
         }
         let (asked, late) = (self.client.metadata.asked(), self.client.late.answered());
         let durable = !(request.attrs_only && made.is_some());

@@ -67,34 +67,37 @@ impl Deferred {
     }
 
     /// Mode and owner that it got since it was made: they go along with what tells of it.
-    pub(crate) fn changed(&self) -> SetAttr {
+    fn changed(&self) -> SetAttr {
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The commit that tells of it alone.
     pub(crate) fn telling(&self) -> v1::CommitReq {
         let fence = self.drawn.fence.0;
-        v1::CommitReq {
+        let mut request = v1::CommitReq {
             ino: self.drawn.ino.0,
             grant: fence,
             fence,
-            set: Some(convert::set_attr_to(&self.changed())),
             attrs_only: true,
-            create: Some(Box::new(self.to_wire())),
             ..v1::CommitReq::default()
-        }
+        };
+        self.go_along(&mut request);
+        request
     }
 
-    /// As the commit that makes it says it.
-    pub(crate) fn to_wire(&self) -> v1::NewFile {
-        v1::NewFile {
+    /// Has a commit make it, with the mode and owner it got since.
+    pub(crate) fn go_along(&self, request: &mut v1::CommitReq) {
+        let changed = self.changed();
+        let set = request.set.get_or_insert_default();
+        (set.mode, set.uid, set.gid) = (changed.mode, changed.uid, changed.gid);
+        request.create = Some(Box::new(v1::NewFile {
             who: Some(convert::credentials_to(&self.who)),
             dir: self.dir.0,
             name: self.name.as_bytes().to_vec().into(),
             mode: self.mode.mode,
             umask: self.mode.umask,
             at: Some(convert::time_to(self.at)),
-        }
+        }));
     }
 }
 

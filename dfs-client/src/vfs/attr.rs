@@ -3,7 +3,7 @@
 use super::{Entry, Vfs};
 use crate::client::Client;
 use crate::metadata::{Key, Xattrs};
-use dfs_core::access::{self, Acl, Credentials, Privilege};
+use dfs_core::access::{self, Acl, Credentials};
 use dfs_core::attr::{Attr, S_ISGID, S_ISUID, SetAttr};
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
@@ -167,13 +167,11 @@ fn acl_among(all: &Xattrs) -> Result<Option<Acl>> {
 }
 
 /// Whether the caller may change mode and owner, and nothing else follows from it: there are no set-id
-/// bits and no access control list. The rules of the server (chmod(2), chown(2)).
+/// bits and no access control list.
 fn may_plainly(who: &Credentials, attr: &Attr, new: &SetAttr) -> bool {
     let plain = [Some(attr.mode), new.mode].into_iter().flatten().all(|mode| mode & SET_ID == 0);
-    let (own, chowns) = (who.uid == attr.uid, who.may_to(Privilege::Chown, attr));
-    let owner = new.uid.is_none_or(|uid| chowns || own && uid == attr.uid);
-    let joins = |gid| own && (gid == attr.gid || who.in_group(gid));
-    let group = new.gid.is_none_or(|gid| chowns || joins(gid));
+    let owner = new.uid.is_none_or(|uid| access::may_set_owner(who, attr, uid));
+    let group = new.gid.is_none_or(|gid| access::may_set_group(who, attr, gid));
     let mode = new.mode.is_none() || who.owns(attr);
     plain && !attr.has_xattrs && owner && group && mode
 }

@@ -125,6 +125,17 @@ pub fn overrides(who: &Credentials, attr: &Attr, want: u32) -> bool {
         || (runs && who.may_to(Privilege::Override, attr))
 }
 
+/// Whether the caller may make `uid` the owner of an inode (chown(2)).
+pub fn may_set_owner(who: &Credentials, attr: &Attr, uid: u32) -> bool {
+    who.may_to(Privilege::Chown, attr) || who.uid == attr.uid && uid == attr.uid
+}
+
+/// Whether the caller may make `gid` the group of an inode (chown(2)).
+pub fn may_set_group(who: &Credentials, attr: &Attr, gid: u32) -> bool {
+    let joins = || gid == attr.gid || who.in_group(gid);
+    who.may_to(Privilege::Chown, attr) || who.uid == attr.uid && joins()
+}
+
 /// Whether `who`, allowed to write in directory `dir`, may remove or rename its entry `child`: in a
 /// sticky directory only the owner of either and the privileged (POSIX unlink(), EPERM/EACCES; Linux
 /// `__check_sticky`).

@@ -41,7 +41,6 @@ use crate::disk::{self, Space};
 use crate::metastore::Durability;
 use dfs_core::extent::ObjectName;
 use dfs_core::{Code, FsError, Result};
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -93,21 +92,14 @@ struct Inner {
     read_once: once::ReadOnce,
     /// Held from "does the name exist" to "now it does".
     sealing: Mutex<()>,
-    /// Folders known to exist durably.
-    folders: Mutex<Folders>,
+    /// Leaf folders known to exist durably.
+    folders: Mutex<Vec<bool>>,
     /// One flush at a time: a second must not return before the first.
     flushing: Mutex<()>,
     /// Sealed but not synced objects, with their leaf folder.
     unsynced: Mutex<Vec<(File, u16)>>,
     /// Whether a flush has failed: nobody knows what reached the disk.
     broken: AtomicBool,
-}
-
-/// Folders of objects that exist, of each level.
-#[derive(Default)]
-struct Folders {
-    upper: HashSet<PathBuf>,
-    leaves: HashSet<u16>,
 }
 
 impl ObjectStore {
@@ -125,7 +117,7 @@ impl ObjectStore {
             buffers: direct::Pool::default(),
             read_once: once::ReadOnce::new(),
             sealing: Mutex::new(()),
-            folders: Mutex::default(),
+            folders: Mutex::new(vec![false; usize::from(name::LEAVES)]),
             flushing: Mutex::new(()),
             unsynced: Mutex::new(Vec::new()),
             broken: AtomicBool::new(false),
@@ -196,19 +188,18 @@ impl ObjectStore {
     /// folder that is there may still be unsynced by the process that made it.
     fn ensure_leaf(&self, leaf: u16) -> Result<()> {
         let mut folders = self.inner.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        if folders.leaves.contains(&leaf) {
+        if folders[usize::from(leaf)] {
             return Ok(());
         }
         let path = self.leaf_path(leaf);
         let above = path.parent().expect("a leaf is two levels down");
-        if !folders.upper.contains(above) {
+        if !folders[name::beside(leaf)].contains(&true) {
             make_folder(above)?;
             disk::sync_folder(&self.inner.dir)?;
-            folders.upper.insert(above.to_owned());
         }
         make_folder(&path)?;
         disk::sync_folder(above)?;
-        folders.leaves.insert(leaf);
+        folders[usize::from(leaf)] = true;
         Ok(())
     }
 }

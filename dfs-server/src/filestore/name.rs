@@ -2,6 +2,7 @@
 
 use dfs_core::Ino;
 use dfs_core::extent::ObjectName;
+use std::ops::Range;
 
 /// Number of leaf folders: 64 times 64.
 pub(super) const LEAVES: u16 = 1 << (2 * BITS);
@@ -29,6 +30,12 @@ pub(super) fn leaf(ino: Ino) -> u16 {
     (crc32c::crc32c(&ino.0.to_le_bytes()) >> (u32::BITS - 2 * BITS)) as u16
 }
 
+/// The leaf folders in the same upper folder as this one.
+pub(super) fn beside(leaf: u16) -> Range<usize> {
+    let first = usize::from(leaf >> BITS) << BITS;
+    first..first + (1 << BITS)
+}
+
 /// The path of a leaf folder below the store's folder.
 pub(super) fn leaf_folder(leaf: u16) -> String {
     format!("{:02x}/{:02x}", leaf >> BITS, leaf & ((1 << BITS) - 1))
@@ -54,6 +61,7 @@ mod tests {
     fn object_folders_stay_where_they_are() {
         assert_eq!(leaf_folder(0), "00/00");
         assert_eq!(leaf_folder(LEAVES - 1), "3f/3f");
+        assert_eq!((beside(0), beside(LEAVES - 1)), (0..64, 4032..4096));
         assert_eq!(leaf_folder(leaf(Ino(1))), "31/11");
         assert_eq!(leaf_folder(leaf(Ino(1234567))), "0f/39");
     }

@@ -4,7 +4,7 @@
 use super::{Context, Txn, rules, xattr};
 use crate::metastore::{Inode, Read};
 use crate::nameserver::resolve;
-use dfs_core::access::{ACL_ACCESS, Credentials, Privilege, WRITE};
+use dfs_core::access::{self, ACL_ACCESS, Credentials, WRITE};
 use dfs_core::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_ISUID, S_IXGRP, SetAttr, SetTime};
 use dfs_core::time::Timestamp;
 use dfs_core::xattr::CAPABILITY;
@@ -22,18 +22,15 @@ pub(super) fn permit(
     opened: bool,
 ) -> Result<()> {
     let demand_write = || resolve::demand(cx, view, attr, WRITE);
-    let (own, owner) = (cx.who.uid == attr.uid, cx.who.owns(attr));
-    let chowns = cx.who.may_to(Privilege::Chown, attr);
+    let owner = cx.who.owns(attr);
     let refuse = |what: &str| {
         let text = format!("user {} may not {what} of inode {}", cx.who.uid, attr.ino);
         Err(FsError::new(Code::NotPermitted, text))
     };
-    let stays = |uid: u32| own && uid == attr.uid;
-    if !chowns && !set.uid.is_none_or(stays) {
+    if !set.uid.is_none_or(|uid| access::may_set_owner(cx.who, attr, uid)) {
         return refuse("change the owner");
     }
-    let joins = |gid: u32| own && (gid == attr.gid || cx.who.in_group(gid));
-    if !chowns && !set.gid.is_none_or(joins) {
+    if !set.gid.is_none_or(|gid| access::may_set_group(cx.who, attr, gid)) {
         return refuse("change the group");
     }
     if set.mode.is_some() {
