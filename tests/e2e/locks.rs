@@ -68,6 +68,31 @@ fn locks_of_flock_scripts_lose_no_count() {
 }
 
 #[test]
+fn locks_of_a_reader_go_when_it_closes() {
+    world::run(LIMIT, |w| {
+        let (_server, a, b) = w.two_mounts();
+        std::fs::write(a.at("f"), "x").unwrap();
+        let there = open(&b.at("f"));
+        let free = || random::lock(&there, libc::F_WRLCK, 0, 0).is_ok();
+        // Of this reader the kernel tells only the end of the handle (docs/design/0031).
+        let reader = File::open(a.at("f")).unwrap();
+        sys::try_record_lock(&reader, false).unwrap();
+        assert!(!free());
+        drop(reader);
+        wait::until_true(STEP, "the lock of a reader after its close", free);
+        random::lock(&there, libc::F_UNLCK, 0, 0).unwrap();
+
+        // Of readers of a file that was locked it tells of each descriptor.
+        let reader = File::open(a.at("f")).unwrap();
+        let copy = reader.try_clone().unwrap();
+        sys::try_record_lock(&reader, false).unwrap();
+        assert!(!free());
+        drop(copy);
+        wait::until_true(STEP, "the lock of a reader that closed a copy", free);
+    });
+}
+
+#[test]
 fn locks_go_with_the_descriptor_the_process_and_the_mount() {
     world::run(LIMIT, |w| {
         let (_server, mut a, b) = w.two_mounts();

@@ -78,7 +78,7 @@ impl Content {
         if flags.write {
             self.open_to_write(&file, who, OpenFlags { truncate: false, ..flags }).await?;
         }
-        Ok(self.opened(counted, who, flags, None))
+        Ok(self.opened_new(counted, who, flags))
     }
 
     /// Opens a file that nobody else can have opened yet, with its lease.
@@ -94,7 +94,7 @@ impl Content {
         // Nobody else can have asked for the lease of a file that did not exist.
         file.lock().machine.step(self.now(), Event::Wanted);
         self.step(&file, Event::Granted(held));
-        Ok(self.opened(counted, who, flags, None))
+        Ok(self.opened_new(counted, who, flags))
     }
 
     fn count_new(&self, attr: &Attr, flags: OpenFlags) -> Result<(Arc<File>, Counted<'_>)> {
@@ -185,6 +185,12 @@ impl Content {
         }
         let handle = Handle::new(Arc::clone(&file), flags, who.clone(), snapshot);
         self.decide(self.handles.add(handle))
+    }
+
+    /// As [`opened`](Content::opened), for the handle that came with a new file: the server may have to
+    /// be told of the file when it is closed, whatever it was opened for.
+    fn opened_new(&self, counted: Counted<'_>, who: &Credentials, flags: OpenFlags) -> Opened {
+        Opened { flush: true, ..self.opened(counted, who, flags, None) }
     }
 
     /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no

@@ -10,7 +10,7 @@ use super::inode::{File, Pages, State};
 use super::lease::Ask;
 use super::remote::system;
 use crate::config::{Config, Reads};
-use crate::vfs::Opened;
+use crate::vfs::{OpenFlags, Opened};
 use dfs_core::inode_state::Effect;
 use dfs_core::limits::{PASSTHROUGH_MIN, PASSTHROUGH_PART, PASSTHROUGH_WAIT};
 use dfs_core::open_mode::{Env, Mode, OpenAs, OpenKind};
@@ -93,7 +93,7 @@ impl Content {
             state.mapped_by = Some(handle.who.clone());
             self.passthrough.mapped().insert(handle.file.ino);
         }
-        self.answer(state, fh, opened_as)
+        self.answer(state, (fh, flags), opened_as)
     }
 
     /// Waits a moment for handles that are being closed, if a reader would be passthrough without them:
@@ -130,7 +130,12 @@ impl Content {
         }
     }
 
-    fn answer(&self, state: &mut State, fh: u64, opened_as: OpenAs) -> Opened {
+    fn answer(
+        &self,
+        state: &mut State,
+        (fh, flags): (u64, OpenFlags),
+        opened_as: OpenAs,
+    ) -> Opened {
         let backing = match opened_as {
             OpenAs::Passthrough | OpenAs::PassthroughDirect => backing(state),
             OpenAs::Cached | OpenAs::Direct => None,
@@ -151,7 +156,9 @@ impl Content {
             }
         };
         let direct_io = matches!(opened_as, OpenAs::Direct | OpenAs::PassthroughDirect);
-        Opened { fh, keep_cache, direct_io, backing }
+        // Who only reads has nothing to save. Of large files every end is awaited (`outlast_closing`).
+        let flush = flags.write || state.view.working.size() >= PASSTHROUGH_MIN;
+        Opened { fh, keep_cache, direct_io, flush, backing }
     }
 
     /// The kernel did not take the file that backs a handle, which it does not know yet.
@@ -161,7 +168,7 @@ impl Content {
         let mut state = handle.file.lock();
         let opened_as = state.mode.fall_back(handle.kind());
         self.passthrough.give_back(std::mem::take(&mut state.lent));
-        Ok(self.answer(&mut state, fh, opened_as))
+        Ok(self.answer(&mut state, (fh, handle.flags), opened_as))
     }
 
     /// No handle is backed by a file any more, but for those of inodes that have such handles.

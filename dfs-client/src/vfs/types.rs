@@ -58,6 +58,11 @@ pub struct Opened {
     pub keep_cache: bool,
     /// The kernel must not use its page cache for this handle.
     pub direct_io: bool,
+    /// The client must hear of each descriptor of the handle that is closed ([`Vfs::flush`]), not only
+    /// of the end of the handle.
+    ///
+    /// [`Vfs::flush`]: super::Vfs::flush
+    pub flush: bool,
     /// The handle is backed by this file: the kernel reads and maps it by itself, but for what
     /// `direct_io` lets through. All handles of an inode that are open at a time are, or none.
     pub backing: Option<std::fs::File>,

@@ -11,14 +11,13 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-/// How the kernel treats a handle. Never FOPEN_NOFLUSH: FLUSH is what tells us that a process closed a
-/// descriptor, and with it must go the process's record locks on the file (fcntl(2)). A handle that
-/// was opened read-only can carry locks as well.
-pub fn opened(opened: &Opened) -> (FileHandle, FopenFlags) {
+/// How the kernel treats a handle.
+pub fn flags_of(opened: &Opened) -> FopenFlags {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
     flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct_io);
-    (FileHandle(opened.fh), flags)
+    flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.flush);
+    flags
 }
 
 impl OpenReply for ReplyOpen {
@@ -38,7 +37,12 @@ impl OpenReply for ReplyOpen {
 pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
     let (vfs, who, ino) = (call.vfs(), call.exactly_who(&[Privilege::SetId]), call.ino);
     let (answering, backings, op) = (call.vfs(), call.driver.backings.clone(), call.op);
-    let work = async move { vfs.open(&who, ino, flags::open(bits)).await };
+    let locks = call.driver.lock_owners.clone();
+    let work = async move {
+        let mut opened = vfs.open(&who, ino, flags::open(bits)).await?;
+        opened.flush |= locks.need_flush(ino);
+        Ok(opened)
+    };
     call.serve(reply, work, move |reply, handle| {
         passthrough::answer((&answering, &backings), (op, ino), reply, &handle);
     });
@@ -90,4 +94,18 @@ pub fn fsync(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let vfs = call.vfs();
     let work = async move { vfs.fsync(fh).await };
     call.serve(reply, work, |reply, ()| reply.ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_a_handle_spare_the_flush_that_nobody_needs() {
+        let opened =
+            Opened { fh: 7, keep_cache: true, direct_io: false, flush: false, backing: None };
+        let silent = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+        assert_eq!(flags_of(&opened), silent);
+        assert_eq!(flags_of(&Opened { flush: true, ..opened }), FopenFlags::FOPEN_KEEP_CACHE);
+    }
 }

@@ -5,44 +5,85 @@
 //! kernel tells when the process closes any descriptor (FLUSH), of the second when the open file is
 //! gone (RELEASE): but only of flock, and without naming the owner for `F_OFD_SETLK`. So it is noted
 //! here who locked through which handle.
+//!
+//! FLUSH doubles what it costs to open, read and close a small file. A reader of a file that nobody
+//! here has locked does without; if it then locks through this handle, its locks go with the last
+//! descriptor of the handle (`docs/design/0031`).
 
 use super::call::Call;
 use super::lock_call;
 use dfs_client::vfs::RecordLock;
 use dfs_core::lock::Kind;
-use dfs_core::{Code, FsError};
+use dfs_core::{Code, FsError, Ino};
 use fuser::{ReplyEmpty, ReplyLock};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Last byte of a lock that goes to the end of the file, as the kernel writes it.
 const TO_THE_END: u64 = i64::MAX as u64;
 
-/// Owners that locked through a handle and have not closed it, by handle. Whoever is left when the
-/// handle is released is the open file itself.
+/// Inodes that are remembered as locked, at least; at most twice as many.
+const REMEMBERED: usize = 1 << 16;
+
+/// Who locks what.
 #[derive(Debug, Default)]
-pub struct Owners(Mutex<HashMap<u64, BTreeSet<u64>>>);
+pub struct Owners(Mutex<Locking>);
+
+#[derive(Debug, Default)]
+struct Locking {
+    /// Owners that locked through a handle and have not closed it, by handle. Whoever is left when the
+    /// handle is released is the open file itself, or closed it unheard.
+    through: HashMap<u64, BTreeSet<u64>>,
+    inodes: Remembered,
+}
+
+/// Inodes that were locked in the life of this mount: the last [`REMEMBERED`], and some before them.
+#[derive(Debug, Default)]
+struct Remembered {
+    recent: HashSet<Ino>,
+    older: HashSet<Ino>,
+}
+
+impl Remembered {
+    fn insert(&mut self, ino: Ino) {
+        if self.recent.len() == REMEMBERED && !self.recent.contains(&ino) {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(ino);
+    }
+
+    fn contains(&self, ino: Ino) -> bool {
+        self.recent.contains(&ino) || self.older.contains(&ino)
+    }
+}
 
 impl Owners {
-    /// `owner` asks for a lock through `fh`.
-    fn note(&self, fh: u64, owner: u64) {
-        self.all().entry(fh).or_default().insert(owner);
+    /// `owner` asks for a lock on `ino` through `fh`.
+    fn note(&self, ino: Ino, fh: u64, owner: u64) {
+        let mut all = self.all();
+        all.through.entry(fh).or_default().insert(owner);
+        all.inodes.insert(ino);
+    }
+
+    /// Whether locks may depend on hearing of each closed descriptor of the inode.
+    pub fn need_flush(&self, ino: Ino) -> bool {
+        self.all().inodes.contains(ino)
     }
 
     /// The process `owner` closed a descriptor of `fh`, and so loses its locks.
     pub fn closed(&self, fh: u64, owner: u64) {
-        if let Some(owners) = self.all().get_mut(&fh) {
+        if let Some(owners) = self.all().through.get_mut(&fh) {
             owners.remove(&owner);
         }
     }
 
     /// `fh` is gone: whose locks go with it.
     pub fn released(&self, fh: u64) -> BTreeSet<u64> {
-        self.all().remove(&fh).unwrap_or_default()
+        self.all().through.remove(&fh).unwrap_or_default()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u64>>> {
+    fn all(&self) -> MutexGuard<'_, Locking> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,7 +127,7 @@ pub fn set(call: Call<'_>, fh: u64, asked: Asked, wait: bool, reply: ReplyEmpty)
     let (vfs, who, ino, tid) = (call.vfs(), call.who(), call.ino, call.tid);
     let unlock = asked.typ == F_UNLCK;
     if !unlock {
-        call.driver.lock_owners.note(fh, asked.owner);
+        call.driver.lock_owners.note(ino, fh, asked.owner);
     }
     let work = async move {
         if !unlock {
@@ -105,13 +146,30 @@ mod tests {
     #[test]
     fn owners_that_did_not_close_go_with_the_handle() {
         let (owners, process, open_file) = (Owners::default(), 1, 2);
-        owners.note(7, process);
-        owners.note(7, open_file);
-        owners.note(8, process);
+        owners.note(Ino(2), 7, process);
+        owners.note(Ino(2), 7, open_file);
+        owners.note(Ino(2), 8, process);
         owners.closed(7, process);
         assert_eq!(owners.released(7), BTreeSet::from([open_file]));
         assert_eq!(owners.released(7), BTreeSet::new());
         assert_eq!(owners.released(8), BTreeSet::from([process]));
+    }
+
+    #[test]
+    fn owners_need_flush_of_inodes_that_were_locked_not_long_ago() {
+        let owners = Owners::default();
+        assert!(!owners.need_flush(Ino(2)));
+        owners.note(Ino(2), 7, 1);
+        owners.released(7);
+        assert!(owners.need_flush(Ino(2)) && !owners.need_flush(Ino(3)));
+        let others = 3..REMEMBERED as u64 + 2;
+        others.clone().for_each(|ino| owners.note(Ino(ino), 8, 1));
+        owners.note(Ino(3), 8, 1);
+        assert!(owners.need_flush(Ino(2)), "{REMEMBERED} inodes");
+        owners.note(Ino(others.end), 8, 1);
+        others.for_each(|ino| assert!(owners.need_flush(Ino(ino)), "{ino}"));
+        let all = owners.all();
+        assert!(all.inodes.recent.len() + all.inodes.older.len() <= 2 * REMEMBERED);
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub fn answer<R: OpenReply>(
     reply: R,
     opened: &Opened,
 ) {
-    let (fh, flags) = handles::opened(opened);
+    let (fh, flags) = (FileHandle(opened.fh), handles::flags_of(opened));
     let Some(file) = &opened.backing else {
         return reply.plain(fh, flags);
     };
@@ -150,9 +150,9 @@ pub fn answer<R: OpenReply>(
         return reply.backed(fh, flags, &id);
     }
     match vfs.open_without_passthrough(opened.fh) {
-        Ok(opened) => {
-            let (fh, flags) = handles::opened(&opened);
-            reply.plain(fh, flags);
+        Ok(plain) => {
+            let plain = Opened { flush: opened.flush, ..plain };
+            reply.plain(fh, handles::flags_of(&plain));
         }
         Err(error) => fail(op, ino, reply, &error),
     }

@@ -1,6 +1,6 @@
 //! Readers that the kernel serves by itself.
 
-use super::rig::{Rig, run};
+use super::rig::{Rig, flags, root, run};
 use crate::kernel::{KernelCache, StaleEntry};
 use crate::vfs::Opened;
 use dfs_core::Ino;
@@ -45,6 +45,25 @@ fn passthrough_open_does_not_wait_long_nor_again_for_a_handle_with_another_descr
         rig.content.release(first.fh).unwrap();
         assert!(!waits(&mut pin!(rig.opened(7, "r"))).await);
         rig.content.release(writer).unwrap();
+    });
+}
+
+#[test]
+fn handles_that_only_read_a_small_file_need_no_flush() {
+    run(async {
+        let rig = Rig::new().await;
+        let mut store = rig.fake.lock();
+        store.put(8, b"small");
+        let made = store.attr(8);
+        drop(store);
+        rig.promise(8);
+        let made = rig.content.open_created(&root(), &made, None, flags("r")).await.unwrap();
+        assert!(made.flush, "the server may have to be told of a new file");
+        rig.content.release(made.fh).unwrap();
+        assert!(!rig.opened(8, "r").await.flush);
+        assert!(rig.opened(8, "w").await.flush && rig.opened(8, "rw").await.flush);
+        written(&rig).await;
+        assert!(rig.opened(7, "r").await.flush);
     });
 }
 
