@@ -31,6 +31,11 @@ pub fn lock_calls() -> usize {
     pick(400, 10_000)
 }
 
+/// Files written past the kernel's pages; the length of another one.
+pub fn page_games() -> usize {
+    pick(30, 400)
+}
+
 /// Files written on one mount and read on the other, in each direction.
 pub fn handovers() -> usize {
     pick(600, 20_000)

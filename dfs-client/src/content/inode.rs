@@ -13,6 +13,7 @@ use dfs_core::open_mode::OpenMode;
 use dfs_core::time::Timestamp;
 use dfs_core::{Fence, FsError, Ino};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as Queue, Notify, RwLock};
@@ -41,6 +42,8 @@ pub(crate) struct File {
     pub(crate) commit_queue: Queue<()>,
     /// The lease or the error of the file changed, or the kernel was told something.
     pub(crate) changed: Notify,
+    /// The kernel was given pages since a direct handle last had it forget some. Set behind the gate.
+    pub(crate) gave_pages: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -116,6 +119,7 @@ impl File {
             lease_queue: Queue::new(()),
             commit_queue: Queue::new(()),
             changed: Notify::new(),
+            gave_pages: AtomicBool::new(false),
             state: Mutex::new(State {
                 machine,
                 readers: InodeState::new(Duration::MAX),

@@ -60,6 +60,7 @@ impl Content {
             // And by the next daemon, if this one is killed, what its bytes were.
             self.persist().await;
         }
+        let flags = if flags.truncate { past_pages(flags) } else { flags };
         Ok(self.opened(counted, who, flags, snapshot))
     }
 
@@ -190,7 +191,7 @@ impl Content {
     /// As [`opened`](Content::opened), for the handle that came with a new file: the server may have to
     /// be told of the file when it is closed, whatever it was opened for.
     fn opened_new(&self, counted: Counted<'_>, who: &Credentials, flags: OpenFlags) -> Opened {
-        Opened { flush: true, ..self.opened(counted, who, flags, None) }
+        Opened { flush: true, ..self.opened(counted, who, past_pages(flags), None) }
     }
 
     /// An open handle implies a promise or a hold (PROTOCOL 3.6): asks for both if there is no
@@ -346,6 +347,12 @@ impl Content {
         }
         self.client.orphan_done(file.ino);
     }
+}
+
+/// Who writes a file from its beginning and does not read it does so past the kernel's pages
+/// (`docs/design/0032`).
+fn past_pages(flags: OpenFlags) -> OpenFlags {
+    OpenFlags { direct: flags.direct || (flags.write && !flags.read), ..flags }
 }
 
 fn ask(who: &Credentials, flags: OpenFlags) -> Ask {

@@ -9,9 +9,11 @@ use super::view::View;
 use crate::cache::ReadOutcome;
 use dfs_core::extent::Source;
 use dfs_core::limits::{CHUNK, REPLY_DATA_MAX};
+use dfs_core::open_mode::OpenKind;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Content {
     /// Reads up to `len` bytes at `off`; fewer only at the end of the file. All bytes are of one
@@ -32,6 +34,9 @@ impl Content {
         for _ in 0..ROUNDS {
             let view = {
                 let _gate = handle.file.gate.read().await;
+                if handle.kind() != OpenKind::Direct {
+                    handle.file.gave_pages.store(true, Ordering::SeqCst);
+                }
                 let view = handle.view();
                 if let ReadOutcome::Bytes(_) = view.working.read(range, &mut bytes)? {
                     self.read_ahead(&handle, &view, off, off + bytes.len() as u64);

@@ -11,6 +11,7 @@ use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A file with more unsaved bytes than this part of the cache is committed in the background; with
 /// twice as many its writers wait for that.
@@ -52,8 +53,7 @@ impl Content {
     ) -> Option<Result<usize>> {
         let handle = self.writer(fh).ok()?;
         let (file, flags) = (&handle.file, handle.flags);
-        // Direct handles may have to wait until the kernel forgot pages.
-        if data.is_empty() || flags.sync || flags.append || flags.direct {
+        if data.is_empty() || flags.sync || flags.append {
             return None;
         }
         self.client.session.lease_left()?;
@@ -61,7 +61,16 @@ impl Content {
         if file.view().working.dirty_bytes() > self.dirty_bound() || !self.cache.has_room(len) {
             return None;
         }
-        let _gate = file.gate.try_read().ok()?;
+        let (_shared, _alone);
+        if flags.direct {
+            // Nobody reads meanwhile, and the kernel has nothing to forget.
+            _alone = file.gate.try_write().ok()?;
+            if file.gave_pages.load(Ordering::SeqCst) {
+                return None;
+            }
+        } else {
+            _shared = file.gate.try_read().ok()?;
+        }
         match self.stage(file, off, data, kill_suid) {
             Ok(Some(_)) => Some(Ok(data.len())),
             Ok(None) => None,
@@ -199,11 +208,12 @@ impl Content {
         self.client.session.server_time()
     }
 
-    /// The kernel put what a direct handle wrote where it believed the end to be, if anywhere. It
-    /// locks no page during such a write, so that dropping them can be waited for.
+    /// Before the kernel sends what a direct handle writes it drops the pages where it believes that to
+    /// go; a reader may have had them filled again before it was written. The kernel locks no page
+    /// during such a write, so that dropping them can be waited for.
     async fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
         let direct = handle.flags.append || handle.flags.direct;
-        if direct && handle.file.lock().open > 1 {
+        if direct && handle.file.gave_pages.swap(false, Ordering::SeqCst) {
             self.tell_kernel(&handle.file, at);
             self.told(&handle.file).await;
         }

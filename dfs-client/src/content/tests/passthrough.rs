@@ -52,10 +52,8 @@ fn passthrough_open_does_not_wait_long_nor_again_for_a_handle_with_another_descr
 fn handles_that_only_read_a_small_file_need_no_flush() {
     run(async {
         let rig = Rig::new().await;
-        let mut store = rig.fake.lock();
-        store.put(8, b"small");
-        let made = store.attr(8);
-        drop(store);
+        rig.fake.lock().put(8, b"small");
+        let made = rig.fake.lock().attr(8);
         rig.promise(8);
         let made = rig.content.open_created(&root(), &made, None, flags("r")).await.unwrap();
         assert!(made.flush, "the server may have to be told of a new file");
@@ -64,6 +62,26 @@ fn handles_that_only_read_a_small_file_need_no_flush() {
         assert!(rig.opened(8, "w").await.flush && rig.opened(8, "rw").await.flush);
         written(&rig).await;
         assert!(rig.opened(7, "r").await.flush);
+    });
+}
+
+#[test]
+fn handles_that_only_write_from_the_beginning_are_direct() {
+    run(async {
+        let rig = Rig::new().await;
+        rig.fake.lock().put(8, b"small");
+        rig.promise(8);
+        for (how, direct) in [("wt", true), ("rwt", false), ("w", false), ("rt", false)] {
+            let opened = rig.opened(8, how).await;
+            assert_eq!(opened.direct_io, direct, "{how}");
+            rig.content.release(opened.fh).unwrap();
+        }
+        for (how, direct) in [("w", true), ("rw", false)] {
+            let made = rig.fake.lock().attr(8);
+            let opened = rig.content.open_created(&root(), &made, None, flags(how)).await.unwrap();
+            assert_eq!(opened.direct_io, direct, "new, {how}");
+            rig.content.release(opened.fh).unwrap();
+        }
     });
 }
 
@@ -81,6 +99,32 @@ impl KernelCache for Pages {
         done();
     }
     fn bump_epoch(&self) {}
+}
+
+#[test]
+fn writes_past_the_pages_have_the_kernel_forget_those_it_was_given_since() {
+    run(async {
+        let kernel = Arc::new(Pages::default());
+        let rig = Rig::under(Arc::clone(&kernel) as _, |_| {}, |_, _| {}).await;
+        let writer = rig.create(7).await;
+        let write_now = |at| rig.content.write_now(writer, at, b"new", false);
+        rig.content.write(writer, 0, b"new", false).await.unwrap();
+        let reader = rig.open(7, "r").await;
+        assert_eq!(write_now(3), Some(Ok(3)), "nothing was read");
+        assert_eq!(rig.content.read(reader, 0, 9).await.unwrap(), b"newnew");
+        // Closed again, it leaves its pages behind.
+        rig.content.release(reader).unwrap();
+        assert_eq!(write_now(6), None);
+        assert_eq!(*kernel.0.lock().unwrap(), []);
+        rig.content.write(writer, 6, b"new", false).await.unwrap();
+        let forgotten = std::mem::take(&mut *kernel.0.lock().unwrap());
+        assert!(
+            matches!(forgotten[..], [range] if range.start <= 6 && range.end > 9),
+            "{forgotten:?}"
+        );
+        assert_eq!(write_now(9), Some(Ok(3)));
+        assert_eq!(*kernel.0.lock().unwrap(), []);
+    });
 }
 
 #[test]
