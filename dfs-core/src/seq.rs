@@ -8,6 +8,9 @@ pub struct Seq(pub u64);
 
 const COUNTER_BITS: u32 = 48;
 
+/// A counter begins at a number of so many bits: what is left of it lasts for ages.
+const FIRST_BITS: u32 = 40;
+
 impl Seq {
     /// The first number of a leader epoch.
     pub fn start_of(epoch: u16) -> Seq {
@@ -35,7 +38,13 @@ pub struct Sequencer {
 impl Sequencer {
     /// A counter at the start of `epoch`.
     pub fn new(epoch: u16) -> Sequencer {
-        Sequencer { last: Seq::start_of(epoch) }
+        Sequencer::of_store(epoch, 0)
+    }
+
+    /// A counter of `epoch` that begins at a number which `store` decides, random bits of each store:
+    /// the sessions that clients had of a lost store are none of the one in its place.
+    pub fn of_store(epoch: u16, store: u64) -> Sequencer {
+        Sequencer { last: Seq(Seq::start_of(epoch).0 + store % (1 << FIRST_BITS)) }
     }
 
     /// The next number.
@@ -66,5 +75,13 @@ mod tests {
         assert!(a < b && b < new.next());
         assert_eq!(b.epoch(), 3);
         assert_eq!(b.to_string(), "3.2");
+    }
+
+    #[test]
+    fn sequencers_of_stores_begin_apart() {
+        let [a, b, c] = [5, 6, u64::MAX].map(|store| Sequencer::of_store(1, store).next());
+        assert_eq!((a.to_string(), b.to_string()), ("1.6".to_owned(), "1.7".to_owned()));
+        assert!(c.epoch() == 1 && c < Seq::start_of(2));
+        assert!(c < Sequencer::new(2).next());
     }
 }

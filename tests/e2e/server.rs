@@ -1,6 +1,6 @@
 //! The server as a program: one at a time on a data folder, no newer format, a clean end.
 
-use dfs_tests::{shell, wait, world};
+use dfs_tests::{shell, sys, wait, world};
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net;
@@ -45,6 +45,29 @@ fn server_stops_on_sigterm_and_starts_again() {
         }
         server.kill_and_restart();
         w.say("3 drains and 1 kill, restarted each time");
+    });
+}
+
+#[test]
+fn server_on_new_data_does_not_take_an_old_client_for_a_new_one() {
+    const LIMIT: Duration = Duration::from_secs(120);
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let old = w.mount(&server, "old");
+        std::fs::write(old.at("lost"), "lost").unwrap();
+        server.kill();
+        std::fs::remove_dir_all(server.data()).unwrap();
+        server.start();
+        let new = w.mount(&server, "new");
+        wait::until_true(LIMIT, "a session for each", || {
+            server.metrics().lines().any(|line| line == "dfs_sessions 2")
+        });
+        for number in 0..50 {
+            std::fs::write(new.at(&number.to_string()), "new").unwrap();
+        }
+        assert_eq!(sys::names(old.path()).unwrap(), sys::names(new.path()).unwrap());
+        assert_eq!(std::fs::read(old.at("49")).unwrap(), b"new");
+        w.say("a client of lost data has a session of its own");
     });
 }
 

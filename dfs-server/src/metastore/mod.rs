@@ -18,7 +18,9 @@ pub use batch::{Batch, Overlay};
 pub use logged::Logged;
 pub use memory::MemoryStore;
 pub use recent::Recent;
-pub use rows::{COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base};
+pub use rows::{
+    COOKIES_PER_HASH, Dentry, Inode, LostRow, SessionRow, Stripe, cookie_base, store_mark,
+};
 pub use sqlite::SqliteStore;
 
 use dfs_core::{Code, FsError, Ino, OpId, Result, Seq, SessionId};

@@ -84,6 +84,11 @@ pub struct LostRow {
     pub fence: Option<Fence>,
 }
 
+/// Random bits that are always the same for one store, and tell nothing of its `key`.
+pub fn store_mark(key: &[u8; 16]) -> u64 {
+    SipHasher13::new_with_key(key).finish()
+}
+
 /// Names that share a hash sit in this many neighbouring cookies.
 pub const COOKIES_PER_HASH: u64 = 256;
 

@@ -7,7 +7,7 @@ use super::numbers::Numbers;
 use super::{NameServer, Settings};
 use crate::clock::Clock;
 use crate::filestore::ObjectStore;
-use crate::metastore::{Batch, Durability, MetaStore, Recovered};
+use crate::metastore::{Batch, Durability, MetaStore, Recovered, store_mark};
 use dfs_core::seq::Sequencer;
 use dfs_core::session::{self, LostItem, OpenSession};
 use dfs_core::{Ino, Result, Seq, hub};
@@ -26,7 +26,10 @@ impl NameServer {
     ) -> Result<Arc<NameServer>> {
         let leader_epoch = store.raise_epoch()?;
         let recovered = store.recover()?;
-        let seq = Arc::new(Mutex::new(Sequencer::new(leader_epoch)));
+        let seq = Arc::new(Mutex::new(Sequencer::of_store(
+            leader_epoch,
+            store_mark(&recovered.cookie_key),
+        )));
         make_root(&*store, leader_epoch, &seq, &*clock)?;
         let numbers = Numbers::load(&*store)?;
         let first_version = numbers.next_version();
