@@ -63,7 +63,7 @@ fn server_on_new_data_does_not_take_an_old_client_for_a_new_one() {
             server.metrics().lines().any(|line| line == "dfs_sessions 2")
         });
         for number in 0..50 {
-            std::fs::write(new.at(&number.to_string()), "new").unwrap();
+            std::fs::write(new.at(number.to_string()), "new").unwrap();
         }
         assert_eq!(sys::names(old.path()).unwrap(), sys::names(new.path()).unwrap());
         assert_eq!(std::fs::read(old.at("49")).unwrap(), b"new");
