@@ -89,8 +89,10 @@ fn gone_soft_mount_fails_in_the_stated_time() {
 
 /// How long a process blocked in a call on `mount` lives after `signal`.
 fn interrupted(mount: &Mount, signal: Signal, name: &str) -> Duration {
-    let mut command = Command::new("mkdir");
-    command.arg(mount.at(name)).stdin(Stdio::null()).stderr(Stdio::null());
+    // Whoever is started in the background of a script ignores SIGINT, and so would its children.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", "mkdir"]).arg(mount.at(name));
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = shell::Running::start(command);
     let blocked = Instant::now();
     wait::until_true(Duration::from_secs(10), "mkdir to block", || {
