@@ -34,8 +34,15 @@ pub struct Owners(Mutex<Locking>);
 struct Locking {
     /// Owners that locked through a handle and have not closed it, by handle. Whoever is left when the
     /// handle is released is the open file itself, or closed it unheard.
-    through: HashMap<u64, BTreeSet<u64>>,
+    through: HashMap<u64, Lockers>,
     inodes: Remembered,
+}
+
+/// Those who locked one inode through one handle.
+#[derive(Debug)]
+struct Lockers {
+    ino: Ino,
+    owners: BTreeSet<u64>,
 }
 
 /// Inodes that were locked in the life of this mount: the last [`REMEMBERED`], and some before them.
@@ -62,7 +69,8 @@ impl Owners {
     /// `owner` asks for a lock on `ino` through `fh`.
     fn note(&self, ino: Ino, fh: u64, owner: u64) {
         let mut all = self.all();
-        all.through.entry(fh).or_default().insert(owner);
+        let lockers = all.through.entry(fh);
+        lockers.or_insert_with(|| Lockers { ino, owners: BTreeSet::new() }).owners.insert(owner);
         all.inodes.insert(ino);
     }
 
@@ -73,14 +81,21 @@ impl Owners {
 
     /// The process `owner` closed a descriptor of `fh`, and so loses its locks.
     pub fn closed(&self, fh: u64, owner: u64) {
-        if let Some(owners) = self.all().through.get_mut(&fh) {
-            owners.remove(&owner);
+        if let Some(lockers) = self.all().through.get_mut(&fh) {
+            lockers.owners.remove(&owner);
         }
     }
 
-    /// `fh` is gone: whose locks go with it.
+    /// `fh` is gone: whose locks go with it. Not those of a process that locked the inode through
+    /// another handle as well: it may have closed this one long ago, and a child had it still.
     pub fn released(&self, fh: u64) -> BTreeSet<u64> {
-        self.all().through.remove(&fh).unwrap_or_default()
+        let mut all = self.all();
+        let Some(Lockers { ino, mut owners }) = all.through.remove(&fh) else {
+            return BTreeSet::new();
+        };
+        let others = || all.through.values().filter(|other| other.ino == ino);
+        owners.retain(|owner| !others().any(|other| other.owners.contains(owner)));
+        owners
     }
 
     fn all(&self) -> MutexGuard<'_, Locking> {
@@ -153,6 +168,17 @@ mod tests {
         assert_eq!(owners.released(7), BTreeSet::from([open_file]));
         assert_eq!(owners.released(7), BTreeSet::new());
         assert_eq!(owners.released(8), BTreeSet::from([process]));
+    }
+
+    #[test]
+    fn owners_that_locked_through_another_handle_keep_their_locks() {
+        let (owners, process) = (Owners::default(), 1);
+        owners.note(Ino(2), 7, process);
+        owners.note(Ino(2), 8, process);
+        owners.note(Ino(3), 9, process);
+        assert_eq!(owners.released(7), BTreeSet::new(), "a child had it last");
+        assert_eq!(owners.released(8), BTreeSet::from([process]));
+        assert_eq!(owners.released(9), BTreeSet::from([process]));
     }
 
     #[test]
