@@ -31,7 +31,7 @@ pub fn lock_calls() -> usize {
     pick(400, 10_000)
 }
 
-/// Files written past the kernel's pages; the length of another one.
+/// Files written past the kernel's pages.
 pub fn page_games() -> usize {
     pick(30, 400)
 }

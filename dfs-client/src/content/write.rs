@@ -7,6 +7,7 @@ use super::lease::Ask;
 use super::room::JOURNAL_ROOM;
 use dfs_core::inode_state::{Effect, Event};
 use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
+use dfs_core::open_mode::OpenKind;
 use dfs_core::range::Range;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Result};
@@ -212,7 +213,7 @@ impl Content {
     /// go; a reader may have had them filled again before it was written. The kernel locks no page
     /// during such a write, so that dropping them can be waited for.
     async fn forget_wrong_pages(&self, handle: &Handle, at: u64) {
-        let direct = handle.flags.append || handle.flags.direct;
+        let direct = handle.kind() == OpenKind::Direct;
         if direct && handle.file.gave_pages.swap(false, Ordering::SeqCst) {
             self.tell_kernel(&handle.file, at);
             self.told(&handle.file).await;

@@ -41,7 +41,7 @@ pub struct OpenFlags {
     pub truncate: bool,
     /// O_EXCL of a create.
     pub exclusive: bool,
-    /// O_DIRECT.
+    /// O_DIRECT; also of who writes a file anew (`docs/design/0032`).
     pub direct: bool,
     /// O_NONBLOCK: a lease that is not free fails with EWOULDBLOCK.
     pub nonblock: bool,

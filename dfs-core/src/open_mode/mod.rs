@@ -17,7 +17,8 @@ pub enum OpenKind {
     Read,
     /// Writing, at places that the kernel names.
     Write,
-    /// `O_APPEND`, `O_DIRECT`, or a version of its own: the daemon places every byte.
+    /// `O_APPEND`, `O_DIRECT`, writing anew without reading, or a version of its own: past the kernel's
+    /// pages.
     Direct,
 }
 

@@ -52,7 +52,7 @@ pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
 /// written under a lock is committed before the lock goes).
 pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
-    call.driver.lock_owners.closed(fh, owner);
+    call.driver.lock_owners.closed(ino, fh, owner);
     let work = async move {
         let flushed = vfs.flush(fh).await;
         flushed.and(release_locks(&vfs, ino, owner).await)
@@ -63,7 +63,7 @@ pub fn flush(call: Call<'_>, fh: u64, owner: u64, reply: ReplyEmpty) {
 /// The last descriptor and mapping are gone, and with them the locks of the open file.
 pub fn release(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
-    let owners = call.driver.lock_owners.released(fh);
+    let owners = call.driver.lock_owners.released(ino, fh);
     call.driver.backings.released(fh);
     let work = async move {
         let mut released = vfs.release(fh);

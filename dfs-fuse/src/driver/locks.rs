@@ -6,9 +6,8 @@
 //! gone (RELEASE): but only of flock, and without naming the owner for `F_OFD_SETLK`. So it is noted
 //! here who locked through which handle.
 //!
-//! FLUSH doubles what it costs to open, read and close a small file. A reader of a file that nobody
-//! here has locked does without; if it then locks through this handle, its locks go with the last
-//! descriptor of the handle (`docs/design/0031`).
+//! A reader of a small file that nobody here has locked closes it without FLUSH; if it then locks
+//! through this handle, its locks go with the last descriptor of the handle (`docs/design/0031`).
 
 use super::call::Call;
 use super::lock_call;
@@ -17,7 +16,7 @@ use dfs_core::lock::Kind;
 use dfs_core::{Code, FsError, Ino};
 use fuser::{ReplyEmpty, ReplyLock};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Last byte of a lock that goes to the end of the file, as the kernel writes it.
@@ -32,17 +31,10 @@ pub struct Owners(Mutex<Locking>);
 
 #[derive(Debug, Default)]
 struct Locking {
-    /// Owners that locked through a handle and have not closed it, by handle. Whoever is left when the
+    /// Owners that locked an inode through a handle and have not closed it. Whoever is left when the
     /// handle is released is the open file itself, or closed it unheard.
-    through: HashMap<u64, Lockers>,
+    through: BTreeMap<(Ino, u64), BTreeSet<u64>>,
     inodes: Remembered,
-}
-
-/// Those who locked one inode through one handle.
-#[derive(Debug)]
-struct Lockers {
-    ino: Ino,
-    owners: BTreeSet<u64>,
 }
 
 /// Inodes that were locked in the life of this mount: the last [`REMEMBERED`], and some before them.
@@ -69,8 +61,7 @@ impl Owners {
     /// `owner` asks for a lock on `ino` through `fh`.
     fn note(&self, ino: Ino, fh: u64, owner: u64) {
         let mut all = self.all();
-        let lockers = all.through.entry(fh);
-        lockers.or_insert_with(|| Lockers { ino, owners: BTreeSet::new() }).owners.insert(owner);
+        all.through.entry((ino, fh)).or_default().insert(owner);
         all.inodes.insert(ino);
     }
 
@@ -80,21 +71,20 @@ impl Owners {
     }
 
     /// The process `owner` closed a descriptor of `fh`, and so loses its locks.
-    pub fn closed(&self, fh: u64, owner: u64) {
-        if let Some(lockers) = self.all().through.get_mut(&fh) {
-            lockers.owners.remove(&owner);
+    pub fn closed(&self, ino: Ino, fh: u64, owner: u64) {
+        if let Some(owners) = self.all().through.get_mut(&(ino, fh)) {
+            owners.remove(&owner);
         }
     }
 
     /// `fh` is gone: whose locks go with it. Not those of a process that locked the inode through
     /// another handle as well: it may have closed this one long ago, and a child had it still.
-    pub fn released(&self, fh: u64) -> BTreeSet<u64> {
-        let mut all = self.all();
-        let Some(Lockers { ino, mut owners }) = all.through.remove(&fh) else {
-            return BTreeSet::new();
-        };
-        let others = || all.through.values().filter(|other| other.ino == ino);
-        owners.retain(|owner| !others().any(|other| other.owners.contains(owner)));
+    pub fn released(&self, ino: Ino, fh: u64) -> BTreeSet<u64> {
+        let through = &mut self.all().through;
+        let mut owners = through.remove(&(ino, fh)).unwrap_or_default();
+        for (_, elsewhere) in through.range((ino, 0)..=(ino, u64::MAX)) {
+            owners.retain(|owner| !elsewhere.contains(owner));
+        }
         owners
     }
 
@@ -164,10 +154,10 @@ mod tests {
         owners.note(Ino(2), 7, process);
         owners.note(Ino(2), 7, open_file);
         owners.note(Ino(2), 8, process);
-        owners.closed(7, process);
-        assert_eq!(owners.released(7), BTreeSet::from([open_file]));
-        assert_eq!(owners.released(7), BTreeSet::new());
-        assert_eq!(owners.released(8), BTreeSet::from([process]));
+        owners.closed(Ino(2), 7, process);
+        assert_eq!(owners.released(Ino(2), 7), BTreeSet::from([open_file]));
+        assert_eq!(owners.released(Ino(2), 7), BTreeSet::new());
+        assert_eq!(owners.released(Ino(2), 8), BTreeSet::from([process]));
     }
 
     #[test]
@@ -176,9 +166,9 @@ mod tests {
         owners.note(Ino(2), 7, process);
         owners.note(Ino(2), 8, process);
         owners.note(Ino(3), 9, process);
-        assert_eq!(owners.released(7), BTreeSet::new(), "a child had it last");
-        assert_eq!(owners.released(8), BTreeSet::from([process]));
-        assert_eq!(owners.released(9), BTreeSet::from([process]));
+        assert_eq!(owners.released(Ino(2), 7), BTreeSet::new(), "a child had it last");
+        assert_eq!(owners.released(Ino(2), 8), BTreeSet::from([process]));
+        assert_eq!(owners.released(Ino(3), 9), BTreeSet::from([process]));
     }
 
     #[test]
@@ -186,7 +176,7 @@ mod tests {
         let owners = Owners::default();
         assert!(!owners.need_flush(Ino(2)));
         owners.note(Ino(2), 7, 1);
-        owners.released(7);
+        owners.released(Ino(2), 7);
         assert!(owners.need_flush(Ino(2)) && !owners.need_flush(Ino(3)));
         let others = 3..REMEMBERED as u64 + 2;
         others.clone().for_each(|ino| owners.note(Ino(ino), 8, 1));

@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 const STEPS: u64 = 40;
 /// Writes go this far.
 const LENGTH: usize = 40_000;
+/// Bytes written while others read them.
+const WRITTEN: u64 = 300_000;
 
 /// A file that is written from its beginning, through a handle that only writes.
 struct Game {
@@ -117,7 +119,7 @@ fn pages_filled_beside_a_write_past_them_are_not_kept() {
         let path = a.at("f");
         let writer = sys::open(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC).unwrap();
         let written = Arc::new(AtomicU64::new(0));
-        let (seen, length) = (Arc::clone(&written), sizes::page_games() as u64 * 10_000);
+        let seen = Arc::clone(&written);
         // Opens, reads and closes: what it leaves in the kernel the next one is shown.
         let reader = wait::start("reader", move || {
             let mut reads = 0;
@@ -129,21 +131,21 @@ fn pages_filled_beside_a_write_past_them_are_not_kept() {
                 let wrong = bytes.iter().zip(from..).position(|(is, at)| *is != byte(at));
                 assert_eq!(wrong, None, "after {from} of {len}");
                 reads += 1;
-                if len == length {
+                if len == WRITTEN {
                     return reads;
                 }
             }
         });
         let mut random = w.random(2);
         let mut at = 0;
-        while at < length {
-            let end = length.min(at + random.random_range(1..1_500));
+        while at < WRITTEN {
+            let end = WRITTEN.min(at + random.random_range(1..1_500));
             let bytes: Vec<u8> = (at..end).map(byte).collect();
             writer.write_all_at(&bytes, at).unwrap();
             at = end;
             written.store(at, Ordering::SeqCst);
         }
         let reads: u64 = reader.within(LIMIT);
-        w.say(format!("{length} bytes written, {reads} reads beside that"));
+        w.say(format!("{WRITTEN} bytes written, {reads} reads beside that"));
     });
 }

@@ -1,4 +1,5 @@
-//! Readers that the kernel serves by itself.
+//! How handles are opened: readers that the kernel serves by itself, those that close without a word,
+//! and writers past its pages.
 
 use super::rig::{Rig, flags, root, run};
 use crate::kernel::{KernelCache, StaleEntry};
