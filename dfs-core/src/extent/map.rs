@@ -24,7 +24,7 @@ pub fn overlay(stripe: &[Extent], changes: &[Extent]) -> Vec<Extent> {
 }
 
 /// Appends what of `extents` is in `range`; answers those that reach behind its start.
-fn keep<'a>(extents: &'a [Extent], range: Range, out: &mut Vec<Extent>) -> &'a [Extent] {
+pub(super) fn keep<'a>(extents: &'a [Extent], range: Range, out: &mut Vec<Extent>) -> &'a [Extent] {
     let before = extents.iter().take_while(|extent| extent.range.end <= range.start).count();
     let rest = &extents[before..];
     let inside = rest.iter().take_while(|extent| extent.range.start < range.end);

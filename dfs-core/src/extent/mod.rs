@@ -4,6 +4,7 @@
 //! hole. Maps are values: every function here returns a new one, nothing stored is changed.
 
 mod map;
+mod patch;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 pub use map::{
     blocks, cut, merge, needs_compaction, overlay, part_to_compact, replace, split_at_stripes,
 };
+pub use patch::Patch;
 pub use read::{plan, seek_data, seek_hole};
 
 use crate::id::Ino;

@@ -56,18 +56,44 @@ fn assert_well_formed(extents: &[Extent]) {
     assert_eq!(merge(extents.to_vec()), extents, "not merged");
 }
 
+/// A map that changes one after the other have made.
+fn laid(map: Vec<Extent>, changes: &[Extent]) -> Vec<Extent> {
+    changes.iter().fold(map, |map, change| overlay(&map, from_ref(change)))
+}
+
 proptest! {
+    /// A log that says of each state what differs from the one before gives the last state, whichever of
+    /// them it is read over.
+    #[test]
+    fn extent_patches_lead_from_state_to_state(changes in prop::collection::vec(
+                                                   (change(), prop::option::weighted(0.2, 0..SPACE)), 1..12)) {
+        let mut states = vec![Vec::new()];
+        for (change, size) in changes {
+            let last = states.last().unwrap();
+            let last = size.map_or_else(|| last.clone(), |size| cut(last, size));
+            states.push(laid(last, &[change]));
+        }
+        let patches: Vec<_> = states.windows(2).map(|two| Patch::between(&two[0], &two[1])).collect();
+        for (patch, two) in patches.iter().zip(states.windows(2)) {
+            prop_assert_eq!(&patch.apply(&two[0]), &two[1]);
+            let inside = |extent: &Extent| patch.range.intersect(extent.range) == extent.range;
+            prop_assert!(patch.extents.iter().all(inside));
+        }
+        let last = states.last().unwrap();
+        for state in &states {
+            let read = patches.iter().fold(state.clone(), |map, patch| patch.apply(&map));
+            prop_assert_eq!(&read, last);
+        }
+    }
+
     #[test]
     fn extent_compaction_changes_no_byte(before in prop::collection::vec(change(), 1..16),
                                          after in prop::collection::vec(change(), 0..8),
                                          part in (0..16usize, 1..16usize)) {
-        let lay = |map: Vec<Extent>, changes: &[Extent]| {
-            changes.iter().fold(map, |map, change| overlay(&map, from_ref(change)))
-        };
-        let old = lay(Vec::new(), &before);
+        let old = laid(Vec::new(), &before);
         let first = part.0.min(old.len());
         let read = &old[first..(first + part.1).min(old.len())];
-        let now = lay(old.clone(), &after);
+        let now = laid(old.clone(), &after);
         let object = name(77);
         let new = replace(&now, read, object);
         assert_well_formed(&new);

@@ -1,14 +1,18 @@
 //! Row changes as bytes: what the log keeps of a batch. A protocol-buffer message; fields are only
 //! added. A row without its inner message is deleted.
+//!
+//! A stripe whose last row is at hand is kept as what differs from it (`docs/design/0035`).
 
 pub(crate) mod attr;
 pub(super) mod stripe;
 
-use super::rows::{Dentry, Inode, LostRow, SessionRow};
+use super::rows::{Dentry, Inode, LostRow, SessionRow, Stripe};
 use super::{Batch, damaged};
 use attr::{KINDS, StoredAttr};
 use dfs_core::attr::Kind;
+use dfs_core::extent::{Extent, Patch};
 use dfs_core::name::Name;
+use dfs_core::range::Range;
 use dfs_core::{Fence, Ino, OpId, Result, Seq, SessionId};
 use prost::Message;
 
@@ -86,7 +90,24 @@ struct StoredStripe {
     index: u64,
     #[prost(bytes = "vec", optional, tag = "3")]
     extents: Option<Vec<u8>>,
+    /// In place of `extents`, which then is [`NOT_ALONE`].
+    #[prost(message, optional, tag = "4")]
+    patch: Option<StoredPatch>,
 }
+
+/// What is in the range gives way to the extents.
+#[derive(Clone, PartialEq, Message)]
+struct StoredPatch {
+    #[prost(uint64, tag = "1")]
+    start: u64,
+    #[prost(uint64, tag = "2")]
+    end: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    extents: Vec<u8>,
+}
+
+/// No stripe: a program that knows no patches refuses the record.
+const NOT_ALONE: [u8; 1] = [0];
 
 #[derive(Clone, PartialEq, Message)]
 struct StoredSession {
@@ -152,8 +173,22 @@ fn store_kind(kind: Kind) -> u32 {
     KINDS.iter().position(|known| *known == kind).expect("every kind is listed") as u32
 }
 
-/// The bytes of a commit that [`Batch::check`] accepts.
-pub(super) fn encode(seq: Seq, batch: &Batch) -> Vec<u8> {
+/// A commit as the log has it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) seq: Seq,
+    /// All rows but those of `patches`.
+    pub(super) batch: Batch,
+    /// Stripes by what makes them of their last row.
+    pub(super) patches: Vec<((Ino, u64), Patch)>,
+}
+
+/// The bytes of a commit that [`Batch::check`] accepts; `last` has last rows of stripes, those at hand.
+pub(super) fn encode<'a>(
+    seq: Seq,
+    batch: &Batch,
+    last: impl Fn(&(Ino, u64)) -> Option<&'a Stripe>,
+) -> Vec<u8> {
     let message = StoredBatch {
         seq: seq.0,
         inodes: batch
@@ -178,11 +213,7 @@ pub(super) fn encode(seq: Seq, batch: &Batch) -> Vec<u8> {
         stripes: batch
             .stripes
             .iter()
-            .map(|((ino, index), row)| StoredStripe {
-                ino: ino.0,
-                index: *index,
-                extents: row.as_ref().map(stripe::encode),
-            })
+            .map(|(key, row)| store_stripe(key, row.as_ref(), last(key)))
             .collect(),
         sessions: batch.sessions.iter().map(store_session).collect(),
         lost: batch
@@ -227,6 +258,26 @@ fn store_dentry(((dir, cookie), row): (&(Ino, u64), &Option<Dentry>)) -> StoredD
     StoredDentry { dir: dir.0, cookie: *cookie, row }
 }
 
+fn store_stripe(
+    &(Ino(ino), index): &(Ino, u64),
+    row: Option<&Stripe>,
+    last: Option<&Stripe>,
+) -> StoredStripe {
+    let inline = |stripe: &[Extent]| stripe.iter().map(Extent::inline_len).sum::<u64>();
+    let patch = row.zip(last).and_then(|(row, last)| {
+        let patch = Patch::between(last, row);
+        (inline(&patch.extents) < inline(row)).then_some(patch)
+    });
+    match patch {
+        None => StoredStripe { ino, index, extents: row.map(stripe::encode), patch: None },
+        Some(Patch { range, extents }) => {
+            let extents = stripe::encode(&extents);
+            let patch = StoredPatch { start: range.start, end: range.end, extents };
+            StoredStripe { ino, index, extents: Some(NOT_ALONE.to_vec()), patch: Some(patch) }
+        }
+    }
+}
+
 fn store_session((sid, row): (&SessionId, &Option<SessionRow>)) -> StoredSession {
     let row = row.as_ref().map(|row| StoredMount {
         epoch: row.epoch,
@@ -240,7 +291,7 @@ fn store_session((sid, row): (&SessionId, &Option<SessionRow>)) -> StoredSession
 }
 
 /// The commit of these bytes. Fails with `Io` if no commit has them.
-pub(super) fn decode(bytes: &[u8]) -> Result<(Seq, Batch)> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Record> {
     let bad = || damaged("a record of the log");
     let stored = StoredBatch::decode(bytes).map_err(|_| bad())?;
     let mut batch = Batch::default();
@@ -259,9 +310,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Seq, Batch)> {
     for StoredXattr { ino, name, value } in stored.xattrs {
         batch.xattrs.insert((Ino(ino), name), value);
     }
-    for StoredStripe { ino, index, extents } in stored.stripes {
+    let mut patches = Vec::new();
+    for StoredStripe { ino, index, extents, patch } in stored.stripes {
         let load = |bytes: Vec<u8>| stripe::decode(Ino(ino), index, &bytes);
-        batch.stripes.insert((Ino(ino), index), extents.map(load).transpose()?);
+        let Some(StoredPatch { start, end, extents: new }) = patch else {
+            batch.stripes.insert((Ino(ino), index), extents.map(load).transpose()?);
+            continue;
+        };
+        let (range, extents) = (Range { start, end }, load(new)?);
+        let inside = extents.iter().all(|extent| range.intersect(extent.range) == extent.range);
+        if start > end || !inside {
+            return Err(bad());
+        }
+        patches.push(((Ino(ino), index), Patch { range, extents }));
     }
     for StoredSession { sid, row } in stored.sessions {
         let sid = SessionId(sid);
@@ -289,21 +350,44 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Seq, Batch)> {
     let done = stored.answers_done.into_iter();
     batch.answers_done.extend(done.map(|row| (SessionId(row.sid), OpId(row.first_kept))));
     batch.numbers.extend(stored.numbers.into_iter().map(|row| (row.name.into(), row.number)));
-    Ok((Seq(stored.seq), batch))
+    Ok(Record { seq: Seq(stored.seq), batch, patches })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::suite;
     use super::*;
+    use dfs_core::extent::Source;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn logged_batch_is_read_back_as_it_was(batch in suite::batch(), seq in any::<u64>()) {
-            let (again, back) = decode(&encode(Seq(seq), &batch)).unwrap();
-            prop_assert_eq!(again, Seq(seq));
-            prop_assert_eq!(format!("{back:?}"), format!("{batch:?}"));
+            let back = decode(&encode(Seq(seq), &batch, |_| None)).unwrap();
+            prop_assert_eq!(back.seq, Seq(seq));
+            prop_assert_eq!(format!("{:?}", back.batch), format!("{batch:?}"));
+            prop_assert!(back.patches.is_empty());
+        }
+
+        #[test]
+        fn logged_stripe_is_what_differs_from_the_last(len in 1..3000usize, more in 1..200usize) {
+            let stripe = |len: usize| {
+                let source = Source::Inline((0..len).map(|n| n as u8).collect());
+                vec![Extent { range: Range::of_len(5, len as u64), source }]
+            };
+            let (last, row, key) = (stripe(len), stripe(len + more), (Ino(5), 7));
+            let mut batch = Batch::default();
+            batch.stripes.insert(key, Some(row.clone()));
+            let bytes = encode(Seq(1), &batch, |of| (*of == key).then_some(&last));
+            prop_assert!(bytes.len() < more + 100);
+            let back = decode(&bytes).unwrap();
+            prop_assert!(back.batch.stripes.is_empty());
+            prop_assert_eq!(back.patches.len(), 1);
+            let (of, patch) = &back.patches[0];
+            prop_assert_eq!((*of, patch.apply(&last)), (key, row));
+            // What a program that knows no patches makes of it.
+            let known = StoredBatch::decode(&bytes[..]).unwrap().stripes.remove(0).extents;
+            prop_assert!(stripe::decode(key.0, key.1, &known.unwrap()).is_err());
         }
 
         #[test]

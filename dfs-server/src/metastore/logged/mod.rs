@@ -8,7 +8,8 @@
 //!   survives the death of the process.
 //! * The store gets rows only after their records are synced: it never has what the log may lose.
 //! * A file of the log is begun anew only after the store has synced what the file held.
-//! * Rows are put or deleted whole, so bringing a record into the store twice does no harm.
+//! * Rows are put or deleted whole, or say what is in a part of them, so bringing records into the store
+//!   twice, in their order, does no harm.
 //!
 //! Lock order: `applying`, `log`, `state`.
 
@@ -64,6 +65,15 @@ struct State {
     last: Seq,
 }
 
+impl State {
+    /// The last row of a stripe, if it is laid over the store.
+    fn stripe(&self, of: &(Ino, u64)) -> Option<&Stripe> {
+        let under_way = self.under_way.as_deref().map(|(_, rows)| rows);
+        let row = [Some(&self.fresh), under_way].into_iter().flatten();
+        row.filter_map(|rows| rows.stripes.get(of)).next()?.as_ref()
+    }
+}
+
 /// What the thread is to do.
 #[derive(Default)]
 struct Wish {
@@ -88,9 +98,15 @@ impl<S: MetaStore + 'static> Logged<S> {
         let epoch = store.epoch()?;
         let (mut last, mut rows) = (Seq(0), Batch::default());
         for record in &found {
-            let (seq, batch) = codec::decode(record)?;
+            let codec::Record { seq, mut batch, patches } = codec::decode(record)?;
             if !rows.takes(&batch) {
                 store.commit(epoch, last, &std::mem::take(&mut rows), Durability::Relaxed)?;
+            }
+            for ((ino, index), patch) in patches {
+                let of_last = Overlay { store: &store, batch: &rows }.stripes(ino, index, index)?;
+                let old = of_last.into_iter().next().map(|(_, stripe)| stripe).unwrap_or_default();
+                let new = patch.apply(&old);
+                batch.stripes.insert((ino, index), (!new.is_empty()).then_some(new));
             }
             rows.append(batch);
             last = seq;
@@ -176,11 +192,11 @@ impl<S: MetaStore> Shared<S> {
 
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
         batch.check()?;
-        let record = codec::encode(seq, batch);
-        let (mut log, now) = loop {
+        let (mut log, now, record) = loop {
             let (log, state) = (self.log(), self.state());
             if log.len() < FULL_BYTES && state.fresh.takes(batch) {
-                break (log, state.epoch);
+                let record = codec::encode(seq, batch, |of| state.stripe(of));
+                break (log, state.epoch, record);
             }
             drop((state, log));
             self.apply()?;

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::metastore::{MemoryStore, SqliteStore, suite};
+use dfs_core::extent::{Extent, Source};
+use dfs_core::range::Range;
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
@@ -70,6 +72,40 @@ proptest! {
                 _ => {}
             }
             suite::assert_equal(&store, &model);
+        }
+    }
+}
+
+/// The log has what was added to a stripe, not the stripe again: wherever the rest is when the process is
+/// killed, in the log or in the store, and however often it is read.
+#[test]
+fn logged_store_adds_to_a_stripe_what_was_added() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, model) = (open(temp.path()), MemoryStore::new());
+    let (epoch, _) = (store.raise_epoch().unwrap(), model.raise_epoch().unwrap());
+    let mut bytes: Vec<u8> = (0..20_000u32).map(|n| (n / 5) as u8).collect();
+    for n in 0..12u64 {
+        match n {
+            3 | 9 => store.shared.apply().unwrap(),
+            6 => bytes.truncate(15_000),
+            _ => {}
+        }
+        bytes.extend([n as u8; 100]);
+        bytes[70 * n as usize] ^= 1;
+        let range = Range::of_len(0, bytes.len() as u64);
+        let row = vec![Extent { range, source: Source::Inline(bytes.clone()) }];
+        let mut batch = Batch::default();
+        batch.stripes.insert((Ino(5), 0), Some(row));
+        let before = store.shared.log().len();
+        store.commit(epoch, Seq(n), &batch, Durability::Strict).unwrap();
+        model.commit(1, Seq(n), &batch, Durability::Strict).unwrap();
+        let logged = store.shared.log().len() - before;
+        // From the first byte that differs on; nothing is at hand at first and behind an `apply`.
+        let whole = [0, 3, 9].contains(&n);
+        assert_eq!(logged > bytes.len() as u64, whole, "commit {n} of {logged} bytes");
+        let copy = copy_of(temp.path());
+        for _ in 0..2 {
+            suite::assert_equal(&open(copy.path()), &model);
         }
     }
 }
