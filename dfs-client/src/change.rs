@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::interrupt;
 use crate::metadata::Key;
 use crate::rpc::Call;
+use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ impl Drop for Running {
 
 /// See [`Client::change`].
 ///
-/// The change runs as a task of its own, for the caller may be interrupted: the server tells us
+/// The change is a task of its own, for the caller may be interrupted: the server tells us
 /// nothing of changes that are our own, so somebody must be there to hear the answer.
 pub(crate) async fn run<Q: Call>(
     client: &Arc<Client>,
@@ -41,7 +42,7 @@ pub(crate) async fn run<Q: Call>(
     client.metadata.begin_change(&touched);
     let running = Running { client: Arc::clone(client), touched };
     let who = who.clone();
-    let mut task = client.runtime.spawn(async move {
+    let mut task = waiting::begin(&client.runtime, async move {
         let client = &running.client;
         if !Q::VERB.tells_itself() {
             client.tell_all().await;

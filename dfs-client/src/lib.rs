@@ -22,3 +22,4 @@ mod removals;
 pub mod rpc;
 pub mod session;
 pub mod vfs;
+pub mod waiting;

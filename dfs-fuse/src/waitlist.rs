@@ -108,6 +108,13 @@ impl WaitList {
         Ok(WaitList { shared, watcher: Some(watcher) })
     }
 
+    /// Whether there is a request younger than [`PATIENCE`] on it: several are served at a time.
+    pub fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        let newest = state.waiting.last_key_value();
+        newest.is_some_and(|(_, waiting)| waiting.since.elapsed() < PATIENCE)
+    }
+
     /// Puts a request on the list.
     pub fn add(&self, waiting: Waiting) -> Place {
         let mut state = self.shared.lock();

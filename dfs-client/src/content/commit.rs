@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::deferred::{Telling, is_final};
 use crate::interrupt;
 use crate::metadata::Key;
+use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::extent::{Extent, Source};
@@ -75,7 +76,7 @@ impl Content {
 
     async fn commit_task(&self, file: &Arc<File>, release: bool) -> Result<bool> {
         let (content, file) = (self.arc(), Arc::clone(file));
-        let task = self.client.runtime.spawn(async move {
+        let task = waiting::begin(&self.client.runtime, async move {
             let _turn = file.commit_queue.lock().await;
             let result = content.commit_until_clean(&file, release).await;
             if let Err(e) = &result {

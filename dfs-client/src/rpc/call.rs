@@ -13,6 +13,7 @@ use std::any::Any;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
+use tonic::Status;
 
 /// A read without answer for so long is sent again.
 const READ: Duration = Duration::from_secs(10);
@@ -75,7 +76,14 @@ impl Rpc {
             if let Some(sent) = sent.take() {
                 sent();
             }
-            let answer = match self.attempt(request.clone()).await {
+            let direct = self.direct(&request);
+            // Whether the server has heard of it is not known.
+            doubtful |= matches!(direct, Some(Err(_)));
+            let answer = match direct.map_or(Err(()), |answer| answer.map_err(drop)) {
+                Ok(reply) => Ok(Ok(reply)),
+                Err(()) => self.attempt(request.clone()).await,
+            };
+            let answer = match answer {
                 Err(interrupted) if dont_wait(&mut request) => {
                     // It may have been given in the same moment: the same operation, asked again
                     // without waiting, says so.
@@ -114,6 +122,18 @@ impl Rpc {
             done_below: self.session.ops.done_below(),
             ..convert::credentials_to(who)
         }
+    }
+
+    /// Sends once over the direct line, if the caller may wait for the answer and the line is free.
+    fn direct<Q: Call>(&self, request: &Q) -> Option<Result<Q::Reply, Status>> {
+        // A lost server is waited for where a signal ends that.
+        if !self.is_answering() {
+            return None;
+        }
+        let answer = self.direct.call(|| request.packed(), PATIENT)?;
+        Some(answer.and_then(|reply| {
+            Q::unpacked(reply).ok_or_else(|| status::internal("the reply of another call"))
+        }))
     }
 
     /// Sends once. The outer error is an interrupt, the inner one a failure of the transport.

@@ -1,4 +1,5 @@
-//! Connections to the server: three, so that bulk data delays neither metadata nor renewals.
+//! Connections to the server: three, so that bulk data delays neither metadata nor renewals; and that of
+//! [`Direct`](super::direct::Direct).
 
 use super::connector::{local_or_tcp, unix};
 use super::stream::CallStream;
@@ -36,6 +37,8 @@ pub enum Purpose {
     Metadata,
     /// Objects: big frames.
     Data,
+    /// As metadata, for calls of a bounded time: nobody reads the answer to a ping between them.
+    Direct,
 }
 
 /// The connections requests go over. Opened when first used, and again after they broke.
@@ -99,7 +102,7 @@ pub fn session_client(server: &Address) -> Result<SessionClient<Channel>> {
         .max_encoding_message_size(MESSAGE_MAX))
 }
 
-fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
+pub(super) fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
     match server {
         Address::Tcp(host_port) => {
             let uri = format!("http://{host_port}");
@@ -133,6 +136,7 @@ fn settings(endpoint: Endpoint, purpose: Purpose) -> Endpoint {
             endpoint.http2_keep_alive_interval(PING_TIMEOUT).keep_alive_while_idle(true)
         }
         Purpose::Metadata => endpoint.http2_keep_alive_interval(PING_TIMEOUT),
+        Purpose::Direct => endpoint,
         Purpose::Data => {
             endpoint.max_frame_size(DATA_FRAME).http2_keep_alive_interval(PING_TIMEOUT)
         }

@@ -7,6 +7,7 @@ mod backoff;
 mod call;
 mod channel;
 mod connector;
+mod direct;
 mod listing;
 mod objects;
 mod stream;
@@ -22,15 +23,18 @@ use crate::config::{Config, Patience};
 use crate::metrics::Metrics;
 use crate::session::Session;
 use dfs_core::Result;
+use direct::Direct;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Sends calls. Cheap to clone.
 #[derive(Clone)]
 pub struct Rpc {
     channels: Channels,
+    direct: Arc<Direct>,
     session: Arc<Session>,
     metrics: Arc<Metrics>,
     patience: Patience,
@@ -45,6 +49,7 @@ impl Rpc {
     pub fn new(config: &Config, session: Arc<Session>, metrics: Arc<Metrics>) -> Result<Rpc> {
         Ok(Rpc {
             channels: Channels::new(&config.server)?,
+            direct: Arc::new(Direct::new(&config.server, Handle::current())),
             session,
             metrics,
             patience: config.patience,
@@ -61,6 +66,11 @@ impl Rpc {
     /// Whether the server answers, as far as is known.
     pub(crate) fn is_answering(&self) -> bool {
         *self.answering.borrow()
+    }
+
+    /// Whether a thread that may wait for the server ([`crate::waiting`]) would do so now.
+    pub(crate) fn is_line_free(&self) -> bool {
+        self.is_answering() && self.direct.is_free()
     }
 
     /// Ends when the server is found not to answer.

@@ -157,4 +157,4 @@ impl Drop for Begun<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

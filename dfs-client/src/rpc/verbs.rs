@@ -17,6 +17,10 @@ pub trait Call: Request + Sync {
     const VERB: Verb;
     /// Whether it changes state at the server and so needs an operation number (PROTOCOL 2.7).
     const MUTATES: bool;
+    /// As it goes over a stream of calls; nothing: it does not.
+    fn packed(&self) -> Option<one_call::Request>;
+    /// The reply out of such a stream; nothing: it is that of another call.
+    fn unpacked(reply: one_answer::Reply) -> Option<Self::Reply>;
     /// Sends it once.
     fn send(self, to: &Channels) -> impl Future<Output = Result<Self::Reply, Status>> + Send;
 }
@@ -31,7 +35,7 @@ macro_rules! streamed {
         Some(one_call::Request::$verb($request.clone()))
     };
     (pack $verb:ident, $request:expr, streamed unless $waits:ident) => {
-        (!$waits(&$request)).then(|| one_call::Request::$verb($request.clone()))
+        (!$waits($request)).then(|| one_call::Request::$verb($request.clone()))
     };
     (unpack $verb:ident, $reply:expr, alone) => {{
         let _: one_answer::Reply = $reply;
@@ -82,12 +86,20 @@ macro_rules! verbs {
             const VERB: Verb = Verb::$verb;
             const MUTATES: bool = $mutates;
 
+            fn packed(&self) -> Option<one_call::Request> {
+                streamed!(pack $verb, self, $($way)*)
+            }
+
+            fn unpacked(reply: one_answer::Reply) -> Option<$reply> {
+                streamed!(unpack $verb, reply, $($way)*)
+            }
+
             async fn send(self, to: &Channels) -> Result<$reply, Status> {
                 if let Some(stream) = to.stream()
-                    && let Some(request) = streamed!(pack $verb, self, $($way)*)
+                    && let Some(request) = self.packed()
                     && let Some(reply) = stream.call(request).await?
                 {
-                    let reply = streamed!(unpack $verb, reply, $($way)*);
+                    let reply = Self::unpacked(reply);
                     return reply.ok_or_else(|| status::internal("the reply of another call"));
                 }
                 let mut client = to.$service();

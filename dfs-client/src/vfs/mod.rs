@@ -96,6 +96,11 @@ impl Vfs {
         if self.client.session.root_squash() { who.squashed() } else { who }
     }
 
+    /// Whether a thread that may wait for the server ([`crate::waiting::allowed`]) would do so now.
+    pub fn can_wait_here(&self) -> bool {
+        self.client.rpc.is_line_free()
+    }
+
     /// Saves everything and ends the session.
     pub async fn shutdown(&self) {
         self.client.shutdown().await;

@@ -142,7 +142,7 @@ fn interrupted_change_is_followed_to_its_end() {
         let interrupt = Interrupt::default();
         interrupt.raise();
         let who = root();
-        let change = scope(interrupt, vfs.mkdir(&who, DIR, b"d", 0o755.into())).await;
+        let change = Box::pin(scope(interrupt, vfs.mkdir(&who, DIR, b"d", 0o755.into()))).await;
         assert_eq!(change.unwrap_err().code, Code::Interrupted);
         let found = vfs.lookup(&root(), DIR, b"d").await.unwrap();
         assert!(

@@ -6,6 +6,7 @@ use crate::callers;
 use crate::waitlist::Waiting;
 use dfs_client::interrupt::{self, Interrupt};
 use dfs_client::vfs::Vfs;
+use dfs_client::waiting;
 use dfs_core::access::{Credentials, Privilege};
 use dfs_core::{FsError, Ino};
 use fuser::Errno;
@@ -75,8 +76,8 @@ impl Call<'_> {
     }
 
     /// Runs the operation `work` and gives its result to `answer`, which replies. What is ready at
-    /// once is answered on this thread; the rest goes on in the client's runtime and stands on the
-    /// wait list meanwhile.
+    /// once, or after a short call to the server, is answered on this thread; the rest goes on in the
+    /// client's runtime and stands on the wait list meanwhile.
     pub fn serve<R, T>(
         self,
         reply: R,
@@ -86,19 +87,13 @@ impl Call<'_> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        let driver = self.driver;
-        let (mut task, waiting) = self.task(reply, work, answer);
-        let _runtime = driver.runtime.enter();
-        // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
-        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return;
-        }
-        driver.run(task, waiting);
+        let here = self.can_wait_here();
+        self.begin(here, reply, work, answer);
     }
 
     /// As [`serve`](Call::serve), for what always asks the server: nothing of it is done on this
-    /// thread, which would wake the runtime twice.
-    pub fn serve_elsewhere<R, T>(
+    /// thread if that cannot wait for the answer, for the runtime would be woken twice.
+    pub fn serve_asking<R, T>(
         self,
         reply: R,
         work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
@@ -107,9 +102,40 @@ impl Call<'_> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
+        if self.can_wait_here() {
+            return self.begin(true, reply, work, answer);
+        }
         let driver = self.driver;
         let (task, waiting) = self.task(reply, work, answer);
         driver.run(task, waiting);
+    }
+
+    /// Whether this thread may wait for the server: it would, and no other request needs it.
+    fn can_wait_here(&self) -> bool {
+        !self.driver.waits.is_busy() && self.driver.vfs.can_wait_here()
+    }
+
+    /// Polls once; `here`: this thread may wait for the server.
+    fn begin<R, T>(
+        self,
+        here: bool,
+        reply: R,
+        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: Fail + Send + 'static,
+        T: Send + 'static,
+    {
+        let driver = self.driver;
+        let (mut task, place) = self.task(reply, work, answer);
+        let _runtime = driver.runtime.enter();
+        // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut poll = || task.as_mut().poll(&mut cx);
+        if (if here { waiting::allowed(poll) } else { poll() }).is_ready() {
+            return;
+        }
+        driver.run(task, place);
     }
 
     fn task<R, T>(

@@ -16,7 +16,7 @@ pub fn getattr(call: Call<'_>, fh: Option<u64>, reply: ReplyAttr) {
     };
     let Some(reply) = call.serve_now(reply, || vfs.getattr_now(ino), answer) else { return };
     let work = async move { vfs.getattr(ino, fh).await };
-    call.serve_elsewhere(reply, work, answer);
+    call.serve_asking(reply, work, answer);
 }
 
 pub fn setattr(call: Call<'_>, fh: Option<u64>, mut set: SetAttr, reply: ReplyAttr) {

@@ -30,7 +30,7 @@ pub fn lookup(call: Call<'_>, name: &OsStr, reply: ReplyEntry) {
     let Some(reply) = call.serve_now(reply, now, answer) else { return };
     let name = name.as_bytes().to_vec();
     let work = async move { vfs.lookup(&who, dir, &name).await };
-    call.serve_elsewhere(reply, work, answer);
+    call.serve_asking(reply, work, answer);
 }
 
 pub fn mknod(call: Call<'_>, name: &OsStr, kind: u32, mode: NewMode, rdev: u32, reply: ReplyEntry) {
@@ -40,40 +40,40 @@ pub fn mknod(call: Call<'_>, name: &OsStr, kind: u32, mode: NewMode, rdev: u32, 
         let kind = attr::kind_of_mode(kind).ok_or(Code::Invalid)?;
         vfs.mknod(&who, dir, &name, kind, mode, rdev).await
     };
-    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn mkdir(call: Call<'_>, name: &OsStr, mode: NewMode, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.mkdir(&who, dir, &name, mode).await };
-    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn symlink(call: Call<'_>, name: &OsStr, target: &Path, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let (numbers, target) = (call.numbers(), target.as_os_str().as_bytes().to_vec());
     let work = async move { vfs.symlink(&who, dir, &name, &target).await };
-    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.link(&who, ino, dir, &name).await };
-    call.serve_elsewhere(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.unlink(&who, dir, &name).await };
-    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
+    call.serve_asking(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rmdir(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.rmdir(&who, dir, &name).await };
-    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
+    call.serve_asking(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rename(
@@ -87,7 +87,7 @@ pub fn rename(
     let to_name = to_name.as_bytes().to_vec();
     let work =
         async move { vfs.rename(&who, dir, &name, to_dir, &to_name, flags::rename(bits)?).await };
-    call.serve_elsewhere(reply, work, |reply, ()| reply.ok());
+    call.serve_asking(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {
@@ -104,7 +104,7 @@ pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: Rep
     let Some(reply) = call.serve_now(reply, now, answer.clone()) else { return };
     let (who, name) = (who(), name.to_vec());
     let work = async move { vfs.create(&who, dir, &name, mode, flags).await };
-    call.serve_elsewhere(reply, work, answer);
+    call.serve_asking(reply, work, answer);
 }
 
 /// A reply to a create, and what is in it beside the handle.

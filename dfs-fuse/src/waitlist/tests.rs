@@ -76,6 +76,20 @@ fn waitlist_raises_when_the_caller_is_killed() {
 }
 
 #[test]
+fn waitlist_is_busy_with_requests_that_have_just_begun() {
+    let list = WaitList::start().unwrap();
+    assert!(!list.is_busy());
+    let waits = |since| Waiting { since, ..Waiting::new("setlk", Ino(1), 0, Interrupt::default()) };
+    let long_ago = Instant::now().checked_sub(PATIENCE).expect("the machine runs for longer");
+    let _lock = list.add(waits(long_ago));
+    assert!(!list.is_busy(), "a lock may be waited for all day");
+    let place = list.add(waits(Instant::now() + DEADLINE));
+    assert!(list.is_busy());
+    drop(place);
+    assert!(!list.is_busy());
+}
+
+#[test]
 fn waitlist_leaves_callers_alone_that_ignore_the_signal() {
     use nix::sys::signal::Signal::{SIGURG, SIGWINCH};
     let list = WaitList::start().unwrap();

@@ -12,17 +12,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 type Answers = mpsc::UnboundedSender<Result<OneAnswer, Status>>;
 
 /// A stream as the server has it.
-struct Opened {
+pub(in crate::rpc) struct Opened {
     calls: Streaming<OneCall>,
     answers: Answers,
 }
 
 impl Opened {
-    async fn next(&mut self) -> OneCall {
+    pub(in crate::rpc) async fn next(&mut self) -> OneCall {
         self.calls.message().await.unwrap().expect("the client asks something")
     }
 
-    fn answer(&self, id: u64, reply: one_answer::Reply) {
+    pub(in crate::rpc) fn answer(&self, id: u64, reply: one_answer::Reply) {
         self.answers.send(Ok(OneAnswer { id, reply: Some(reply) })).unwrap();
     }
 }
@@ -45,13 +45,19 @@ impl Calls for Server {
     }
 }
 
-async fn start() -> (CallStream, mpsc::UnboundedReceiver<Opened>) {
+/// A server; answers its `host:port` and the streams that are opened there.
+pub(in crate::rpc) async fn serve() -> (String, mpsc::UnboundedReceiver<Opened>) {
     let (tell, opened) = mpsc::unbounded_channel();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap().to_string();
     let server = tonic::transport::Server::builder().add_service(CallsServer::new(Server(tell)));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let channel = Channel::from_shared(url).unwrap().connect_lazy();
+    (address, opened)
+}
+
+async fn start() -> (CallStream, mpsc::UnboundedReceiver<Opened>) {
+    let (address, opened) = serve().await;
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     (CallStream::new(CallsClient::new(channel), Handle::current()), opened)
 }
 
