@@ -227,3 +227,57 @@ fn calls_over_one_stream_are_each_answered_by_number() {
         assert_eq!(answers.message().await.unwrap(), None);
     });
 }
+
+/// A client may have answered for what it sent (`docs/design/0028`). Here the server finds the calls and
+/// the end of the connection at the same time.
+#[test]
+fn what_a_client_sent_before_it_died_is_carried_out() {
+    const CALLS: usize = 30;
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        let mkdir = |n: usize| MkdirReq {
+            dir: 1,
+            name: n.to_string().into(),
+            mode: 0o755,
+            ..Default::default()
+        };
+        let requests: Vec<_> = (0..CALLS).map(|n| a.ask(mkdir(n))).collect();
+        let (url, (ready, is_ready)) = (server.url.clone(), tokio::sync::oneshot::channel());
+        let (go, told) = std::sync::mpsc::channel();
+        let client = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let channel = tonic::transport::Channel::from_shared(url).unwrap();
+                let channel = channel.connect().await.unwrap();
+                let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
+                let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
+                let mut client = calls_client::CallsClient::new(channel);
+                let _answers = client.run(queue).await.unwrap();
+                ready.send(()).unwrap();
+                told.recv().unwrap();
+                for (id, request) in requests.into_iter().enumerate() {
+                    let request = Some(one_call::Request::Mkdir(request));
+                    calls.send(OneCall { id: id as u64, request }).unwrap();
+                }
+                // The connection writes whenever nothing else can go on.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                // Dead, as far as the server can tell: no call is ended, nobody says goodbye.
+                std::mem::forget(calls);
+            });
+        });
+        is_ready.await.unwrap();
+        go.send(()).unwrap();
+        client.join().unwrap();
+        for n in 0..CALLS {
+            // Another connection of the same session.
+            while a.lookup(&n.to_string()).await.attr.is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    });
+}

@@ -69,13 +69,15 @@ impl Vfs {
             drop(under_way);
             carried_out
         });
-        match interrupt::wait(sent).await? {
-            // The connection's task writes it before this one goes on.
-            Ok(()) => tokio::task::yield_now().await,
-            Err(_) => {
-                let cut = |e| Err(FsError::new(Code::Io, format!("a removal did not end: {e}")));
-                interrupt::wait(task).await?.unwrap_or_else(cut)?;
-            }
+        // In the runtime, whoever asked: the connection's task writes it before this one goes on.
+        let written = client.runtime.spawn(async move {
+            sent.await?;
+            tokio::task::yield_now().await;
+            Ok::<(), oneshot::error::RecvError>(())
+        });
+        if !matches!(interrupt::wait(written).await?, Ok(Ok(()))) {
+            let cut = |e| Err(FsError::new(Code::Io, format!("a removal did not end: {e}")));
+            interrupt::wait(task).await?.unwrap_or_else(cut)?;
         }
         Ok(true)
     }

@@ -11,17 +11,21 @@ use dfs_proto::v1::one_call::Request;
 use dfs_proto::v1::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, Stream};
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tonic::{Response, Status, Streaming};
 
 /// The answers of one stream. Polled by the connection, it reads calls and carries them out in the
-/// same task: no other one has to be woken. If the connection breaks, calls end where they wait;
-/// changes that have begun go on ([`crate::nameserver::mutate`]).
-pub struct Answers {
+/// same task: no other one has to be woken. If the connection breaks, what has arrived is carried out
+/// all the same: a client that died may have answered for it (`docs/design/0028`).
+pub struct Answers(Option<Stream>);
+
+/// A stream of calls.
+struct Stream {
     services: Arc<Services>,
     calls: Streaming<OneCall>,
     /// Whether more calls are read.
@@ -30,7 +34,7 @@ pub struct Answers {
     stopped: BoxFuture<'static, ()>,
 }
 
-impl Answers {
+impl Stream {
     /// Begins the calls that have arrived, as far as the client may have so many under way.
     fn begin(&mut self, cx: &mut Context<'_>) {
         self.open &= self.stopped.poll_unpin(cx).is_pending();
@@ -45,18 +49,36 @@ impl Answers {
             }
         }
     }
+
+    /// The next answer; none if all calls are answered and no more are read.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<OneAnswer>> {
+        self.begin(cx);
+        match Pin::new(&mut self.running).poll_next(cx) {
+            Poll::Ready(None) if self.open => Poll::Pending,
+            other => other,
+        }
+    }
 }
 
-impl Stream for Answers {
+impl futures_util::Stream for Answers {
     type Item = Result<OneAnswer, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let me = &mut *self;
-        me.begin(cx);
-        match Pin::new(&mut me.running).poll_next(cx) {
-            Poll::Ready(Some(answer)) => Poll::Ready(Some(Ok(answer))),
-            Poll::Ready(None) if !me.open => Poll::Ready(None),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        let Some(stream) = &mut self.0 else { return Poll::Ready(None) };
+        let answer = ready!(stream.poll_answer(cx));
+        if answer.is_none() {
+            self.0 = None;
+        }
+        Poll::Ready(answer.map(Ok))
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        if let Some(mut rest) = self.0.take() {
+            tokio::spawn(
+                async move { while poll_fn(|cx| rest.poll_answer(cx)).await.is_some() {} },
+            );
         }
     }
 }
@@ -140,7 +162,7 @@ impl Calls for Services {
         req: tonic::Request<Streaming<OneCall>>,
     ) -> Result<Response<Answers>, Status> {
         let mut stopped = self.stopped.clone();
-        Ok(Response::new(Answers {
+        Ok(Response::new(Answers(Some(Stream {
             services: Arc::new(Clone::clone(self)),
             calls: req.into_inner(),
             open: true,
@@ -150,6 +172,6 @@ impl Calls for Services {
                 let _ = stopped.wait_for(|stop| *stop).await;
             }
             .boxed(),
-        }))
+        }))))
     }
 }
