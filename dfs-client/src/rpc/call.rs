@@ -76,12 +76,12 @@ impl Rpc {
             if let Some(sent) = sent.take() {
                 sent();
             }
-            let direct = self.direct(&request);
-            // Whether the server has heard of it is not known.
-            doubtful |= matches!(direct, Some(Err(_)));
-            let answer = match direct.map_or(Err(()), |answer| answer.map_err(drop)) {
-                Ok(reply) => Ok(Ok(reply)),
-                Err(()) => self.attempt(request.clone()).await,
+            let answer = match self.direct(&request) {
+                Some(Ok(reply)) => Ok(Ok(reply)),
+                failed => {
+                    doubtful |= failed.is_some();
+                    self.attempt(request.clone()).await
+                }
             };
             let answer = match answer {
                 Err(interrupted) if dont_wait(&mut request) => {

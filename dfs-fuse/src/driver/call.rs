@@ -91,8 +91,7 @@ impl Call<'_> {
         self.begin(here, reply, work, answer);
     }
 
-    /// As [`serve`](Call::serve), for what always asks the server: nothing of it is done on this
-    /// thread if that cannot wait for the answer, for the runtime would be woken twice.
+    /// As [`serve`](Call::serve), for what always asks the server.
     pub fn serve_asking<R, T>(
         self,
         reply: R,
@@ -102,9 +101,23 @@ impl Call<'_> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        if self.can_wait_here() {
-            return self.begin(true, reply, work, answer);
+        match self.can_wait_here() {
+            true => self.begin(true, reply, work, answer),
+            false => self.serve_elsewhere(reply, work, answer),
         }
+    }
+
+    /// As [`serve`](Call::serve), for what the runtime has to be woken for anyhow: nothing of it is done
+    /// on this thread, which would wake the runtime twice.
+    pub fn serve_elsewhere<R, T>(
+        self,
+        reply: R,
+        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: Fail + Send + 'static,
+        T: Send + 'static,
+    {
         let driver = self.driver;
         let (task, waiting) = self.task(reply, work, answer);
         driver.run(task, waiting);

@@ -104,17 +104,22 @@ fn direct_line_that_nobody_uses_is_kept_up() {
         server.answer(id, reply());
         asking.await.unwrap().unwrap().unwrap();
         drop(server);
-        let ended = || {
+        // As soon as the line has seen the end of its stream, a call opens another one.
+        loop {
             let line = Arc::clone(direct.line.get().unwrap().as_ref().unwrap());
-            spawn_blocking(move || line.drive())
-        };
-        ended().await.unwrap();
-        // The line has seen the end of its stream, so the next call opens another one at once.
-        let asking = call(&direct, DEADLINE);
-        let mut server = opened.recv().await.unwrap();
-        let id = server.next().await.id;
-        server.answer(id, reply());
-        assert!(asking.await.unwrap().unwrap().is_ok());
+            spawn_blocking(move || line.drive()).await.unwrap();
+            let mut asking = call(&direct, DEADLINE);
+            tokio::select! {
+                server = opened.recv() => {
+                    let mut server = server.unwrap();
+                    let id = server.next().await.id;
+                    server.answer(id, reply());
+                    assert!(asking.await.unwrap().unwrap().is_ok());
+                    return;
+                }
+                early = &mut asking => assert!(early.unwrap().unwrap().is_err()),
+            }
+        }
     });
 }
 

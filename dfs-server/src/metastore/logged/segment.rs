@@ -136,10 +136,14 @@ impl Log {
     }
 }
 
+/// Written at a time: the kernel keeps the pages of such a piece together, and looks at all of them for
+/// each record in one.
+const PIECE: usize = 16 << 10;
+
 /// Writes what a new file shall hold without growing: a sync of a file that grew takes half as long
 /// again. A disk that is nearly full is left alone.
 fn make_room(file: &File, room: u64) -> io::Result<()> {
-    let (start, zeros) = (file.metadata()?.len(), vec![0; 1 << 20]);
+    let (start, zeros) = (file.metadata()?.len(), [0; PIECE]);
     let mut at = start;
     while at < room {
         let piece = &zeros[..(room - at).min(zeros.len() as u64) as usize];
