@@ -140,7 +140,7 @@ impl Call<'_> {
         T: Send + 'static,
     {
         let driver = self.driver;
-        let (mut task, place) = self.task(reply, work, answer);
+        let (mut task, entry) = self.task(reply, work, answer);
         let _runtime = driver.runtime.enter();
         // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
         let mut cx = Context::from_waker(Waker::noop());
@@ -148,7 +148,7 @@ impl Call<'_> {
         if (if here { waiting::allowed(poll) } else { poll() }).is_ready() {
             return;
         }
-        driver.run(task, place);
+        driver.run(task, entry);
     }
 
     fn task<R, T>(

@@ -17,14 +17,15 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::runtime::Handle;
 use tonic::{Response, Status, Streaming};
 
-/// The answers of one stream. Polled by the connection, it reads calls and carries them out in the
-/// same task: no other one has to be woken. If the connection breaks, what has arrived is carried out
-/// all the same: a client that died may have answered for it (`docs/design/0028`).
+/// The answers of one stream. If the connection breaks, what has arrived is carried out all the same: a
+/// client that died may have answered for it (`docs/design/0028`).
 pub struct Answers(Option<Stream>);
 
-/// A stream of calls.
+/// A stream of calls. Polled by the connection, it reads calls and carries them out in the same task: no
+/// other one has to be woken.
 struct Stream {
     services: Arc<Services>,
     calls: Streaming<OneCall>,
@@ -75,10 +76,12 @@ impl futures_util::Stream for Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        if let Some(mut rest) = self.0.take() {
-            tokio::spawn(
-                async move { while poll_fn(|cx| rest.poll_answer(cx)).await.is_some() {} },
-            );
+        // Without a runtime the server has ended.
+        if let Some(mut rest) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime
+                .spawn(async move { while poll_fn(|cx| rest.poll_answer(cx)).await.is_some() {} });
         }
     }
 }
