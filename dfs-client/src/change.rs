@@ -9,7 +9,7 @@ use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 /// An answer that took longer counts as a wait for something that may never come; so does any wait
 /// while the server does not answer.
@@ -41,7 +41,7 @@ pub(crate) async fn run<Q: Call>(
     client.session.gate().await?;
     client.metadata.begin_change(&touched);
     let running = Running { client: Arc::clone(client), touched };
-    let who = who.clone();
+    let (who, patient_until) = (who.clone(), Instant::now() + PATIENT);
     let mut task = waiting::begin(&client.runtime, async move {
         let client = &running.client;
         if !Q::VERB.tells_itself() {
@@ -56,7 +56,7 @@ pub(crate) async fn run<Q: Call>(
     });
     let patience = async {
         tokio::select! {
-            () = sleep(PATIENT) => {}
+            () = sleep_until(patient_until) => {}
             () = client.rpc.silence() => {}
         }
     };

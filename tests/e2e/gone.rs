@@ -14,6 +14,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 /// The promise of PROTOCOL 5.4.
 const INTERRUPTED_WITHIN: Duration = Duration::from_millis(200);
+/// After 2 s a call counts as one that waits for a lost server; the tests are slow at times.
+const NOTICED_WITHIN: Duration = Duration::from_millis(2500);
 
 #[test]
 fn gone_hard_mount_waits_and_goes_on() {
@@ -129,6 +131,23 @@ fn gone_signals_end_blocked_calls() {
         let path = a.at("after");
         wait::within(BACK_WITHIN, "mkdir", move || std::fs::create_dir(path).unwrap());
         w.say(format!("{} blocked calls ended by signals, median {middle:.0?}", times.len()));
+    });
+}
+
+/// A server that hangs does not refuse: nobody knows before that it does not answer.
+#[test]
+fn gone_signals_end_calls_that_a_hung_server_took() {
+    world::run_alone(LIMIT, |w| {
+        let server = w.server();
+        let a = w.mount(&server, "a");
+        std::fs::create_dir(a.at("before")).unwrap();
+        server.process().stop();
+        let took = interrupted(&a, Signal::SIGINT, "hung");
+        assert!(took < NOTICED_WITHIN, "{took:?}");
+        server.process().resume();
+        let path = a.at("after");
+        wait::within(BACK_WITHIN, "mkdir", move || std::fs::create_dir(path).unwrap());
+        w.say(format!("a blocked call ended {took:.0?} after its signal"));
     });
 }
 

@@ -80,7 +80,9 @@ impl Rpc {
                 Some(Ok(reply)) => Ok(Ok(reply)),
                 failed => {
                     doubtful |= failed.is_some();
-                    self.attempt(request.clone()).await
+                    // Who has been patient once is not again.
+                    let patience = if failed.is_some() { Duration::ZERO } else { PATIENT };
+                    self.attempt(request.clone(), patience).await
                 }
             };
             let answer = match answer {
@@ -136,8 +138,13 @@ impl Rpc {
         }))
     }
 
-    /// Sends once. The outer error is an interrupt, the inner one a failure of the transport.
-    async fn attempt<Q: Call>(&self, request: Q) -> Result<Result<Q::Reply, FsError>> {
+    /// Sends once; a signal ends calls older than `patience`. The outer error is an interrupt, the inner
+    /// one a failure of the transport.
+    async fn attempt<Q: Call>(
+        &self,
+        request: Q,
+        patience: Duration,
+    ) -> Result<Result<Q::Reply, FsError>> {
         let (patient, limit) = match Q::VERB {
             Verb::Acquire | Verb::Rescue => (Duration::ZERO, Some(self.lease_wait + SLACK)),
             // A lock is waited for without bound; pings notice a lost connection.
@@ -147,6 +154,7 @@ impl Rpc {
             _ if Q::MUTATES => (PATIENT, Some(CHANGE)),
             _ => (PATIENT, Some(READ)),
         };
+        let patient = patient.min(patience);
         let send = request.send(&self.channels);
         tokio::pin!(send);
         if !patient.is_zero()
