@@ -48,9 +48,12 @@ impl Siblings {
         true
     }
 
-    /// The listing has ended, well or not.
+    /// The listing has ended, well or not. Lookups beside it pay for no other one.
     pub(super) fn listed(&mut self, dir: Ino) {
         self.listed.retain(|other| *other != dir);
+        if let Some(asked) = self.asked.peek_mut(&dir) {
+            *asked = 0;
+        }
     }
 }
 
@@ -75,6 +78,16 @@ mod tests {
             siblings.listed(Ino(dir));
         }
         assert_eq!(lookups_until_listed(&mut siblings, Ino(5), ENTRIES_MAX + 1), None);
+    }
+
+    /// A lookup may be answered in the moment in which the listing has brought all names.
+    #[test]
+    fn regression_lookups_beside_a_listing_do_not_begin_the_next() {
+        let mut siblings = Siblings::new();
+        assert_eq!(lookups_until_listed(&mut siblings, Ino(1), 128), Some(4));
+        assert!((0..100).all(|_| !siblings.asked(Ino(1), 128)));
+        siblings.listed(Ino(1));
+        assert_eq!(lookups_until_listed(&mut siblings, Ino(1), 128), Some(4));
     }
 
     #[test]
