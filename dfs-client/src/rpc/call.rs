@@ -11,7 +11,7 @@ use dfs_proto::call::Reply;
 use dfs_proto::{convert, status, v1};
 use std::any::Any;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tonic::Status;
 
@@ -76,12 +76,12 @@ impl Rpc {
             if let Some(sent) = sent.take() {
                 sent();
             }
+            let begun = Instant::now();
             let answer = match self.direct(&request) {
                 Some(Ok(reply)) => Ok(Ok(reply)),
                 failed => {
                     doubtful |= failed.is_some();
-                    // Who has been patient once is not again.
-                    let patience = if failed.is_some() { Duration::ZERO } else { PATIENT };
+                    let patience = PATIENT.saturating_sub(begun.elapsed());
                     self.attempt(request.clone(), patience).await
                 }
             };
@@ -133,9 +133,7 @@ impl Rpc {
             return None;
         }
         let answer = self.direct.call(|| request.packed(), PATIENT)?;
-        Some(answer.and_then(|reply| {
-            Q::unpacked(reply).ok_or_else(|| status::internal("the reply of another call"))
-        }))
+        Some(answer.and_then(Q::unpacked))
     }
 
     /// Sends once; a signal ends calls older than `patience`. The outer error is an interrupt, the inner

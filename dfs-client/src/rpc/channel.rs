@@ -37,7 +37,7 @@ pub enum Purpose {
     Metadata,
     /// Objects: big frames.
     Data,
-    /// As metadata, for calls of a bounded time: nobody reads the answer to a ping between them.
+    /// As metadata, for calls of a bounded time; between them nobody reads it, so no ping is answered.
     Direct,
 }
 
@@ -53,10 +53,7 @@ impl Channels {
     /// Connections to `server`. Must be called inside the runtime that shall drive them.
     pub fn new(server: &Address) -> Result<Channels> {
         let metadata = connect(server, Purpose::Metadata)?;
-        let calls = CallsClient::new(metadata.clone())
-            .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX);
-        let calls = CallStream::new(calls, Handle::current());
+        let calls = call_stream(metadata.clone(), Handle::current());
         Ok(Channels { metadata, data: connect(server, Purpose::Data)?, calls })
     }
 
@@ -100,6 +97,14 @@ pub fn session_client(server: &Address) -> Result<SessionClient<Channel>> {
     Ok(SessionClient::new(connect(server, Purpose::Control)?)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(MESSAGE_MAX))
+}
+
+/// The stream of calls over a connection, driven by `runtime`.
+pub(super) fn call_stream(channel: Channel, runtime: Handle) -> CallStream {
+    let client = CallsClient::new(channel)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .max_encoding_message_size(MESSAGE_MAX);
+    CallStream::new(client, runtime)
 }
 
 pub(super) fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {

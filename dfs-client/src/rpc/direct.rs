@@ -3,43 +3,38 @@
 //! Such a call goes over a connection of its own, which only the thread that waits drives: it writes
 //! the request and reads the answer, and no other thread of the client is woken. One at a time; who
 //! finds the line taken goes the usual way.
+//!
+//! Between calls nobody drives it. A server that pings in vain, or stops, closes it: the next call finds
+//! that out at once and goes the usual way, the one after it opens the line anew.
 
-use super::channel::{Purpose, connect};
+use super::channel::{Purpose, call_stream, connect};
 use super::stream::CallStream;
 use crate::config::Address;
 use crate::waiting;
-use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::status;
-use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::{one_answer, one_call};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tonic::Status;
 
 /// A call that took longer says that waiting is not worth a thread.
 const SLOW: Duration = Duration::from_millis(20);
 /// For so long no thread waits then.
 const AVOID: Duration = Duration::from_secs(5);
-/// So often a line that nobody uses is driven for a moment, to answer the server's pings.
-const UPKEEP: Duration = Duration::from_secs(5);
-/// The moment.
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// The line of one client, opened when first used.
 #[derive(Debug)]
 pub(super) struct Direct {
     server: Address,
-    /// Runs the upkeep.
-    runtime: Handle,
-    line: OnceLock<Option<Arc<Line>>>,
+    line: OnceLock<Option<Line>>,
 }
 
 impl Direct {
-    /// To `server`; `runtime` is the client's.
-    pub(super) fn new(server: &Address, runtime: Handle) -> Direct {
-        Direct { server: server.clone(), runtime, line: OnceLock::new() }
+    /// To `server`.
+    pub(super) fn new(server: &Address) -> Direct {
+        Direct { server: server.clone(), line: OnceLock::new() }
     }
 
     /// Makes a call on this thread, if it may wait and the line is free, and waits for the answer at most
@@ -63,12 +58,10 @@ impl Direct {
 
     fn line(&self) -> Option<&Line> {
         let line = self.line.get_or_init(|| {
-            let line = Line::open(&self.server).map(Arc::new);
-            let line = line.inspect_err(|error| tracing::warn!(%error, "no direct line")).ok()?;
-            self.runtime.spawn(keep_up(Arc::downgrade(&line)));
-            Some(line)
+            let line = Line::open(&self.server);
+            line.inspect_err(|error| tracing::warn!(%error, "no direct line")).ok()
         });
-        line.as_deref()
+        line.as_ref()
     }
 }
 
@@ -98,10 +91,7 @@ impl Line {
             let _inside = runtime.enter();
             connect(server, Purpose::Direct)?
         };
-        let client = CallsClient::new(channel)
-            .max_decoding_message_size(MESSAGE_MAX)
-            .max_encoding_message_size(MESSAGE_MAX);
-        let calls = CallStream::new(client, runtime.handle().clone());
+        let calls = call_stream(channel, runtime.handle().clone());
         Ok(Line(Mutex::new(State { runtime: Some(runtime), calls, slow_until: None })))
     }
 
@@ -124,14 +114,6 @@ impl Line {
             Err(_) => Some(Err(status::ended("no answer on the direct line in time"))),
         }
     }
-
-    fn drive(&self) {
-        if let Ok(state) = self.0.try_lock()
-            && let Some(runtime) = &state.runtime
-        {
-            runtime.block_on(tokio::time::sleep(MOMENT));
-        }
-    }
 }
 
 impl Drop for Line {
@@ -141,15 +123,6 @@ impl Drop for Line {
         if let Some(runtime) = state.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-async fn keep_up(line: Weak<Line>) {
-    loop {
-        tokio::time::sleep(UPKEEP).await;
-        let Some(line) = line.upgrade() else { return };
-        // Fails if the runtime ends.
-        let _ = tokio::task::spawn_blocking(move || line.drive()).await;
     }
 }
 

@@ -27,7 +27,6 @@ use direct::Direct;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Sends calls. Cheap to clone.
@@ -49,7 +48,7 @@ impl Rpc {
     pub fn new(config: &Config, session: Arc<Session>, metrics: Arc<Metrics>) -> Result<Rpc> {
         Ok(Rpc {
             channels: Channels::new(&config.server)?,
-            direct: Arc::new(Direct::new(&config.server, Handle::current())),
+            direct: Arc::new(Direct::new(&config.server)),
             session,
             metrics,
             patience: config.patience,

@@ -19,8 +19,8 @@ pub trait Call: Request + Sync {
     const MUTATES: bool;
     /// As it goes over a stream of calls; nothing: it does not.
     fn packed(&self) -> Option<one_call::Request>;
-    /// The reply out of such a stream; nothing: it is that of another call.
-    fn unpacked(reply: one_answer::Reply) -> Option<Self::Reply>;
+    /// The reply out of such a stream. Errors: it is that of another call.
+    fn unpacked(reply: one_answer::Reply) -> Result<Self::Reply, Status>;
     /// Sends it once.
     fn send(self, to: &Channels) -> impl Future<Output = Result<Self::Reply, Status>> + Send;
 }
@@ -90,8 +90,9 @@ macro_rules! verbs {
                 streamed!(pack $verb, self, $($way)*)
             }
 
-            fn unpacked(reply: one_answer::Reply) -> Option<$reply> {
-                streamed!(unpack $verb, reply, $($way)*)
+            fn unpacked(reply: one_answer::Reply) -> Result<$reply, Status> {
+                let reply = streamed!(unpack $verb, reply, $($way)*);
+                reply.ok_or_else(|| status::internal("the reply of another call"))
             }
 
             async fn send(self, to: &Channels) -> Result<$reply, Status> {
@@ -99,8 +100,7 @@ macro_rules! verbs {
                     && let Some(request) = self.packed()
                     && let Some(reply) = stream.call(request).await?
                 {
-                    let reply = Self::unpacked(reply);
-                    return reply.ok_or_else(|| status::internal("the reply of another call"));
+                    return Self::unpacked(reply);
                 }
                 let mut client = to.$service();
                 $client::$method(&mut client, self).await.map(tonic::Response::into_inner)

@@ -5,7 +5,7 @@ use super::create::touched_by;
 use crate::client::Client;
 use crate::config::Patience;
 use crate::interrupt;
-use crate::metadata::{Asked, Key, Target};
+use crate::metadata::{Asked, Key};
 use crate::rpc::Call;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Attr, Kind};
@@ -17,15 +17,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Vfs {
-    /// Whether a removal of this name is likely to be answered when it is sent.
-    pub fn may_remove_ahead(&self, dir: Ino, name: &[u8]) -> bool {
-        let metadata = &self.client.metadata;
-        let Ok(name) = Name::new(name) else { return false };
-        let Some(Target::Present(victim)) = metadata.name(dir, &name) else { return false };
-        let is_last = |attr: Attr| attr.kind == Kind::Directory || attr.nlink == 1;
-        metadata.is_delegated(dir) && metadata.attr(victim).is_some_and(is_last)
-    }
-
     /// Removes a name of a directory that only this client knows, and lets the server hear of it by
     /// `request`, which is made for the time of the change. True: that is on its way, and will happen.
     /// False: nothing was done, the server must be asked.
@@ -80,11 +71,11 @@ impl Vfs {
         });
         // In the runtime, whoever asked: the connection's task writes it before this one goes on.
         let written = client.runtime.spawn(async move {
-            sent.await?;
+            let sent = sent.await.is_ok();
             tokio::task::yield_now().await;
-            Ok::<(), oneshot::error::RecvError>(())
+            sent
         });
-        if !matches!(interrupt::wait(written).await?, Ok(Ok(()))) {
+        if !matches!(interrupt::wait(written).await?, Ok(true)) {
             let cut = |e| Err(FsError::new(Code::Io, format!("a removal did not end: {e}")));
             interrupt::wait(task).await?.unwrap_or_else(cut)?;
         }

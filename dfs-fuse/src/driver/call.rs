@@ -28,7 +28,7 @@ pub struct Call<'a> {
     pub ino: Ino,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// The client.
     pub fn vfs(&self) -> Arc<Vfs> {
         self.driver.vfs.clone()
@@ -88,10 +88,11 @@ impl Call<'_> {
         T: Send + 'static,
     {
         let here = self.can_wait_here();
-        self.begin(here, reply, work, answer);
+        self.prepared(reply, work, answer).begin(here);
     }
 
-    /// As [`serve`](Call::serve), for what always asks the server.
+    /// As [`serve`](Call::serve), for what always asks the server: nothing of it is done on this thread
+    /// if that cannot wait for the answer, for the runtime would be woken twice.
     pub fn serve_asking<R, T>(
         self,
         reply: R,
@@ -101,26 +102,9 @@ impl Call<'_> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        match self.can_wait_here() {
-            true => self.begin(true, reply, work, answer),
-            false => self.serve_elsewhere(reply, work, answer),
-        }
-    }
-
-    /// As [`serve`](Call::serve), for what the runtime has to be woken for anyhow: nothing of it is done
-    /// on this thread, which would wake the runtime twice.
-    pub fn serve_elsewhere<R, T>(
-        self,
-        reply: R,
-        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
-        answer: impl FnOnce(R, T) + Send + 'static,
-    ) where
-        R: Fail + Send + 'static,
-        T: Send + 'static,
-    {
-        let driver = self.driver;
-        let (task, waiting) = self.task(reply, work, answer);
-        driver.run(task, waiting);
+        let here = self.can_wait_here();
+        let prepared = self.prepared(reply, work, answer);
+        if here { prepared.begin(true) } else { prepared.run() }
     }
 
     /// Whether this thread may wait for the server: it would, and no other request needs it.
@@ -128,40 +112,17 @@ impl Call<'_> {
         !self.driver.waits.is_busy() && self.driver.vfs.can_wait_here()
     }
 
-    /// Polls once; `here`: this thread may wait for the server.
-    fn begin<R, T>(
-        self,
-        here: bool,
-        reply: R,
-        work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
-        answer: impl FnOnce(R, T) + Send + 'static,
-    ) where
-        R: Fail + Send + 'static,
-        T: Send + 'static,
-    {
-        let driver = self.driver;
-        let (mut task, entry) = self.task(reply, work, answer);
-        let _runtime = driver.runtime.enter();
-        // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut poll = || task.as_mut().poll(&mut cx);
-        if (if here { waiting::allowed(poll) } else { poll() }).is_ready() {
-            return;
-        }
-        driver.run(task, entry);
-    }
-
-    fn task<R, T>(
+    fn prepared<R, T>(
         self,
         reply: R,
         work: impl Future<Output = dfs_core::Result<T>> + Send + 'static,
         answer: impl FnOnce(R, T) + Send + 'static,
-    ) -> (Task, Waiting)
+    ) -> Prepared<'a>
     where
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        let Call { op, tid, ino, .. } = self;
+        let Call { driver, op, tid, ino, .. } = self;
         let interrupt = Interrupt::default();
         let work = interrupt::scope(interrupt.clone(), work);
         let task = Box::pin(guard(op, async move {
@@ -170,17 +131,35 @@ impl Call<'_> {
                 Err(error) => fail(op, ino, reply, &error),
             }
         }));
-        (task, Waiting::new(op, ino, tid, interrupt))
+        Prepared { driver, task, waiting: Waiting::new(op, ino, tid, interrupt) }
     }
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A request with all that serves it.
+struct Prepared<'a> {
+    driver: &'a Driver,
+    task: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waiting: Waiting,
+}
 
-impl Driver {
-    /// Runs a task in the client's runtime; meanwhile it stands on the wait list.
-    fn run(&self, task: Task, waiting: Waiting) {
-        let place = self.waits.add(waiting);
-        self.runtime.spawn(async move {
+impl Prepared<'_> {
+    /// Begins it on this thread, which may wait for the server if `here`.
+    fn begin(mut self, here: bool) {
+        let _runtime = self.driver.runtime.enter();
+        // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut poll = || self.task.as_mut().poll(&mut cx);
+        let polled = if here { waiting::allowed(poll) } else { poll() };
+        if polled.is_pending() {
+            self.run();
+        }
+    }
+
+    /// Runs it in the client's runtime; meanwhile it stands on the wait list.
+    fn run(self) {
+        let Prepared { driver, task, waiting } = self;
+        let place = driver.waits.add(waiting);
+        driver.runtime.spawn(async move {
             task.await;
             drop(place);
         });

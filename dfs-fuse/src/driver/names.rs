@@ -66,29 +66,14 @@ pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
 
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
-    let ahead = vfs.may_remove_ahead(dir, &name);
     let work = async move { vfs.unlink(&who, dir, &name).await };
-    remove(call, ahead, reply, work);
+    call.serve_asking(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rmdir(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
-    let ahead = vfs.may_remove_ahead(dir, &name);
     let work = async move { vfs.rmdir(&who, dir, &name).await };
-    remove(call, ahead, reply, work);
-}
-
-/// Removes a name; `ahead`: without waiting for an answer, which is the runtime's to do.
-fn remove(
-    call: Call<'_>,
-    ahead: bool,
-    reply: ReplyEmpty,
-    work: impl Future<Output = dfs_core::Result<()>> + Send + 'static,
-) {
-    match ahead {
-        true => call.serve_elsewhere(reply, work, |reply, ()| reply.ok()),
-        false => call.serve_asking(reply, work, |reply, ()| reply.ok()),
-    }
+    call.serve_asking(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rename(

@@ -11,7 +11,7 @@ use dfs_proto::v1::one_call::Request;
 use dfs_proto::v1::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, Stream as _};
+use futures_util::stream::{FuturesUnordered, Stream};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -22,11 +22,11 @@ use tonic::{Response, Status, Streaming};
 
 /// The answers of one stream. If the connection breaks, what has arrived is carried out all the same: a
 /// client that died may have answered for it (`docs/design/0028`).
-pub struct Answers(Option<Stream>);
+pub struct Answers(Option<Incoming>);
 
-/// A stream of calls. Polled by the connection, it reads calls and carries them out in the same task: no
+/// The calls of a stream. Polled by the connection, it reads calls and carries them out in the same task: no
 /// other one has to be woken.
-struct Stream {
+struct Incoming {
     services: Arc<Services>,
     calls: Streaming<OneCall>,
     /// Whether more calls are read.
@@ -35,7 +35,7 @@ struct Stream {
     stopped: BoxFuture<'static, ()>,
 }
 
-impl Stream {
+impl Incoming {
     /// Begins the calls that have arrived, as far as the client may have so many under way.
     fn begin(&mut self, cx: &mut Context<'_>) {
         self.open &= self.stopped.poll_unpin(cx).is_pending();
@@ -61,7 +61,7 @@ impl Stream {
     }
 }
 
-impl futures_util::Stream for Answers {
+impl Stream for Answers {
     type Item = Result<OneAnswer, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -165,7 +165,7 @@ impl Calls for Services {
         req: tonic::Request<Streaming<OneCall>>,
     ) -> Result<Response<Answers>, Status> {
         let mut stopped = self.stopped.clone();
-        Ok(Response::new(Answers(Some(Stream {
+        Ok(Response::new(Answers(Some(Incoming {
             services: Arc::new(Clone::clone(self)),
             calls: req.into_inner(),
             open: true,

@@ -317,9 +317,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record> {
             batch.stripes.insert((Ino(ino), index), extents.map(load).transpose()?);
             continue;
         };
-        let (range, extents) = (Range { start, end }, load(new)?);
-        let inside = extents.iter().all(|extent| range.intersect(extent.range) == extent.range);
-        if start > end || !inside {
+        if start > end {
+            return Err(bad());
+        }
+        let (range, extents) = (Range::new(start, end), load(new)?);
+        if !extents.iter().all(|extent| range.intersect(extent.range) == extent.range) {
             return Err(bad());
         }
         patches.push(((Ino(ino), index), Patch { range, extents }));

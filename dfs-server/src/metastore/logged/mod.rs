@@ -24,7 +24,9 @@ use dfs_core::{Code, FsError, Ino, OpId, Result, Seq, SessionId};
 use segment::Log;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,9 +70,8 @@ struct State {
 impl State {
     /// The last row of a stripe, if it is laid over the store.
     fn stripe(&self, of: &(Ino, u64)) -> Option<&Stripe> {
-        let under_way = self.under_way.as_deref().map(|(_, rows)| rows);
-        let row = [Some(&self.fresh), under_way].into_iter().flatten();
-        row.filter_map(|rows| rows.stripes.get(of)).next()?.as_ref()
+        let under_way = || self.under_way.as_deref()?.1.stripes.get(of);
+        self.fresh.stripes.get(of).or_else(under_way)?.as_ref()
     }
 }
 
@@ -155,6 +156,10 @@ impl<S: MetaStore> Shared<S> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn seen(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wish(&self) -> MutexGuard<'_, Wish> {
         self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,7 +185,7 @@ impl<S: MetaStore> Shared<S> {
 
     /// Reads the store with what is laid over it.
     fn read<T>(&self, read: impl FnOnce(&dyn Read) -> Result<T>) -> Result<T> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.seen();
         match state.under_way.as_deref() {
             None => read(&Overlay { store: &self.store, batch: &state.fresh }),
             Some((_, batch)) => {
@@ -193,7 +198,7 @@ impl<S: MetaStore> Shared<S> {
     fn commit(&self, epoch: u16, seq: Seq, batch: &Batch, durability: Durability) -> Result<()> {
         batch.check()?;
         let (mut log, now, record) = loop {
-            let (log, state) = (self.log(), self.state());
+            let (log, state) = (self.log(), self.seen());
             if log.len() < FULL_BYTES && state.fresh.takes(batch) {
                 let record = codec::encode(seq, batch, |of| state.stripe(of));
                 break (log, state.epoch, record);
