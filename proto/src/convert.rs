@@ -211,9 +211,7 @@ pub fn object_from(o: Option<v1::ObjectName>) -> Result<ObjectName> {
 pub fn extent_to(e: &Extent) -> v1::Extent {
     let (source, object_off) = match &e.source {
         Source::Object(name, off) => (Some(v1::extent::Source::Object(object_to(*name))), *off),
-        Source::Inline(bytes) => {
-            (Some(v1::extent::Source::Inline(Bytes::copy_from_slice(bytes))), 0)
-        }
+        Source::Inline(bytes) => (Some(v1::extent::Source::Inline(bytes.clone())), 0),
         Source::Hole => (None, 0),
     };
     v1::Extent { off: e.range.start, len: e.range.len(), source, object_off }
@@ -230,7 +228,8 @@ pub fn extent_from(e: v1::Extent) -> Result<Extent> {
         None => Source::Hole,
         Some(v1::extent::Source::Object(o)) => Source::Object(object_from(Some(o))?, e.object_off),
         Some(v1::extent::Source::Inline(bytes)) if bytes.len() as u64 == e.len => {
-            Source::Inline(bytes.to_vec())
+            // A copy: they may be a small part of all that was received with them.
+            Source::Inline(Bytes::copy_from_slice(&bytes))
         }
         Some(v1::extent::Source::Inline(bytes)) => {
             let text = format!("{} inline bytes in an extent of {}", bytes.len(), e.len);

@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates the core may use; anything else could bring clocks, chance or the outside world.
-const CORE_USES: &[&str] = &["thiserror"];
+const CORE_USES: &[&str] = &["bytes", "thiserror"];
 const CORE_TESTS_USE: &[&str] = &["datadriven", "proptest"];
 
 /// Modules of `std` that lead outside (the core's clippy.toml forbids single calls, too).

@@ -32,7 +32,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &[
             "dfs-server/src/clock.rs",
             "dfs-server/src/datadir.rs",
-            "dfs-server/src/disk.rs",
+            "dfs-server/src/disk/mod.rs",
             "dfs-server/src/main.rs",
             "dfs-client/src/cache/",
             "dfs-client/src/clock.rs",

@@ -156,7 +156,7 @@ impl Content {
                 Piece::Inline(ranges) => {
                     for range in ranges {
                         let bytes = view.working.read_dirty(&[*range])?;
-                        inline.push(Extent { range: *range, source: Source::Inline(bytes) });
+                        inline.push(Extent { range: *range, source: Source::Inline(bytes.into()) });
                     }
                 }
                 Piece::Object(_) => {}

@@ -144,7 +144,7 @@ fn slice(extent: &Extent, r: Range) -> Option<Extent> {
     let source = match &extent.source {
         Source::Object(name, off) => Source::Object(*name, off + skip),
         Source::Inline(bytes) => {
-            Source::Inline(bytes[skip as usize..(skip + r.len()) as usize].to_vec())
+            Source::Inline(bytes.slice(skip as usize..(skip + r.len()) as usize))
         }
         Source::Hole => return None,
     };
@@ -161,7 +161,7 @@ mod tests {
     fn inline(at: u64, bytes: &[u8]) -> Extent {
         Extent {
             range: Range::of_len(at, bytes.len() as u64),
-            source: Source::Inline(bytes.into()),
+            source: Source::Inline(bytes.to_vec().into()),
         }
     }
 

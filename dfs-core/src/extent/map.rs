@@ -3,6 +3,7 @@
 use super::{Extent, ObjectName, Source, plan};
 use crate::limits::{COMPACT_EXTENTS, COMPACT_INLINE};
 use crate::range::Range;
+use bytes::{Bytes, BytesMut};
 
 /// Unit of `st_blocks` in bytes (POSIX `<sys/stat.h>`, Linux stat(2)).
 const BLOCK: u64 = 512;
@@ -112,12 +113,23 @@ fn join(last: &mut Extent, next: &Extent) -> bool {
                 return false;
             }
         }
-        (Source::Inline(a), Source::Inline(b)) => a.extend_from_slice(b),
+        (Source::Inline(a), Source::Inline(b)) => *a = joined(std::mem::take(a), b),
         (Source::Hole, Source::Hole) => {}
         _ => return false,
     }
     last.range.end = next.range.end;
     true
+}
+
+/// `first` and `next`, in the memory of `first` if nobody else has that.
+fn joined(first: Bytes, next: &[u8]) -> Bytes {
+    let mut both = first.try_into_mut().unwrap_or_else(|shared| {
+        let mut copy = BytesMut::with_capacity(shared.len() + next.len());
+        copy.extend_from_slice(&shared);
+        copy
+    });
+    both.extend_from_slice(next);
+    both.freeze()
 }
 
 /// The pieces of `extent` by index of the stripe they lie in. Lazy, because a hole may reach over

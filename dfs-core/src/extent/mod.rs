@@ -17,6 +17,7 @@ pub use read::{plan, seek_data, seek_hole};
 
 use crate::id::Ino;
 use crate::range::Range;
+use bytes::Bytes;
 
 /// Name of an immutable stored piece of content: `ino.born.n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +35,8 @@ pub struct ObjectName {
 pub enum Source {
     /// In an object, starting at this offset of it.
     Object(ObjectName, u64),
-    /// In the record itself.
-    Inline(Vec<u8>),
+    /// In the record itself; copies share them.
+    Inline(Bytes),
     /// Nowhere: zeros. Only in requests and plans; a stored map leaves holes out.
     Hole,
 }
@@ -62,7 +63,7 @@ impl Extent {
             Source::Object(name, offset) => Source::Object(*name, offset + skip),
             Source::Inline(bytes) => {
                 let from = skip as usize;
-                Source::Inline(bytes[from..from + range.len() as usize].to_vec())
+                Source::Inline(bytes.slice(from..from + range.len() as usize))
             }
             Source::Hole => Source::Hole,
         };

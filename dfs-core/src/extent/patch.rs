@@ -78,10 +78,11 @@ fn suffix(a: &[u8], b: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn inline_at(start: u64, bytes: &[u8]) -> Extent {
         let range = Range::of_len(start, bytes.len() as u64);
-        Extent { range, source: Source::Inline(bytes.to_vec()) }
+        Extent { range, source: Source::Inline(Bytes::copy_from_slice(bytes)) }
     }
 
     #[test]

@@ -197,11 +197,12 @@ fn seeking_behind_the_end_finds_nothing() {
 
 #[test]
 fn compaction_starts_beyond_its_bounds() {
-    let at = |i: u64| Extent { range: Range::of_len(i * 2, 1), source: Source::Inline(vec![0]) };
+    let at =
+        |i: u64| Extent { range: Range::of_len(i * 2, 1), source: Source::Inline(vec![0].into()) };
     let extents: Vec<_> = (0..=COMPACT_EXTENTS as u64).map(at).collect();
     assert!(needs_compaction(&extents) && !needs_compaction(&extents[1..]));
     let inline = |len: u64| {
-        let source = Source::Inline(vec![0; len as usize]);
+        let source = Source::Inline(vec![0; len as usize].into());
         [Extent { range: Range::of_len(0, len), source }]
     };
     assert!(

@@ -3,7 +3,7 @@
 //! Whether a file system can do that shows when it is asked. One that cannot is used through its page
 //! cache; nothing else changes.
 
-use crate::disk;
+use crate::disk::{self, Aligned, BLOCK};
 use dfs_core::limits::{DIRECT_BUFFERS, DIRECT_STEP};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -11,20 +11,18 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Place, length and memory are multiples of this: what any disk asks for.
-const ALIGN: usize = 4096;
-const _: () = assert!(DIRECT_STEP.is_multiple_of(ALIGN), "buffers are written as a whole");
+const _: () = assert!(DIRECT_STEP.is_multiple_of(BLOCK), "buffers are written as a whole");
 
 /// Buffers between two uses: memory that was used a moment ago is faster than new one.
 #[derive(Clone, Default)]
 pub(super) struct Pool {
-    free: Arc<Mutex<Vec<Vec<u8>>>>,
+    free: Arc<Mutex<Vec<Aligned>>>,
 }
 
 /// [`DIRECT_STEP`] bytes of aligned memory, of any content.
 pub(super) struct Buffer {
-    bytes: Vec<u8>,
-    start: usize,
+    /// There until it is dropped.
+    memory: Option<Aligned>,
     pool: Pool,
 }
 
@@ -32,9 +30,8 @@ impl Pool {
     /// A buffer, which comes back when it is dropped.
     pub(super) fn take(&self) -> Buffer {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let bytes = kept.unwrap_or_else(|| vec![0; DIRECT_STEP + ALIGN]);
-        let start = bytes.as_ptr().addr().next_multiple_of(ALIGN) - bytes.as_ptr().addr();
-        Buffer { bytes, start, pool: self.clone() }
+        let memory = kept.unwrap_or_else(|| Aligned::new(DIRECT_STEP));
+        Buffer { memory: Some(memory), pool: self.clone() }
     }
 }
 
@@ -42,7 +39,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < DIRECT_BUFFERS {
-            free.push(std::mem::take(&mut self.bytes));
+            free.extend(self.memory.take());
         }
     }
 }
@@ -51,13 +48,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + DIRECT_STEP]
+        self.memory.as_ref().expect("it is there")
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + DIRECT_STEP]
+        self.memory.as_mut().expect("it is there")
     }
 }
 
@@ -106,7 +103,7 @@ impl Output {
     /// What is not whole blocks goes through the page cache, and so does all that follows. Answers
     /// the file.
     pub(super) fn end_direct(&mut self) -> io::Result<&File> {
-        let whole = self.filled - self.filled % ALIGN;
+        let whole = self.filled - self.filled % BLOCK;
         self.write_out(whole)?;
         if let Some(buffer) = self.buffer.take() {
             disk::set_direct(&self.file, false)?;
@@ -134,11 +131,11 @@ impl Output {
     }
 }
 
-/// Reads `len` bytes from `at`, a multiple of [`ALIGN`], of a file for which `O_DIRECT` was set; at
+/// Reads `len` bytes from `at`, a multiple of [`BLOCK`], of a file for which `O_DIRECT` was set; at
 /// most a buffer full. Through the page cache if it cannot be done past it.
 pub(super) fn read(file: &File, pool: &Pool, at: u64, len: usize) -> io::Result<Buffer> {
     let mut buffer = pool.take();
-    let whole = len.next_multiple_of(ALIGN);
+    let whole = len.next_multiple_of(BLOCK);
     match file.read_at(&mut buffer[..whole], at) {
         Ok(got) if got >= len => {}
         Ok(_) | Err(_) => {
@@ -176,16 +173,16 @@ mod tests {
     #[test]
     fn direct_read_reaches_to_the_end_of_the_file() {
         let (pool, file) = (Pool::default(), tempfile::tempfile().unwrap());
-        let bytes: Vec<u8> = (0..3 * ALIGN + 100).map(|i| (i % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * BLOCK + 100).map(|i| (i % 251) as u8).collect();
         file.write_all_at(&bytes, 0).unwrap();
         for direct in [true, false] {
             // Where that is refused the answer is the same.
             let _ = disk::set_direct(&file, direct);
-            for (at, len) in [(0, 5), (ALIGN, ALIGN), (2 * ALIGN, ALIGN + 100), (3 * ALIGN, 100)] {
+            for (at, len) in [(0, 5), (BLOCK, BLOCK), (2 * BLOCK, BLOCK + 100), (3 * BLOCK, 100)] {
                 let read = read(&file, &pool, at as u64, len).unwrap();
                 assert_eq!(read[..len], bytes[at..at + len]);
             }
-            assert!(read(&file, &pool, 3 * ALIGN as u64, 101).is_err());
+            assert!(read(&file, &pool, 3 * BLOCK as u64, 101).is_err());
         }
     }
 
@@ -193,7 +190,7 @@ mod tests {
     fn pool_keeps_a_bounded_number_of_buffers() {
         let pool = Pool::default();
         let taken: Vec<Buffer> = (0..DIRECT_BUFFERS + 3).map(|_| pool.take()).collect();
-        assert!(taken.iter().all(|buffer| buffer.as_ptr().addr().is_multiple_of(ALIGN)));
+        assert!(taken.iter().all(|buffer| buffer.as_ptr().addr().is_multiple_of(BLOCK)));
         drop(taken);
         assert_eq!(pool.free.lock().unwrap().len(), DIRECT_BUFFERS);
     }

@@ -350,7 +350,7 @@ mod tests {
         let recent = Recent::new(Unasked(MemoryStore::new()));
         let epoch = recent.raise_epoch().unwrap();
         let stripe = |len: u64| {
-            let source = Source::Inline(vec![1; len as usize]);
+            let source = Source::Inline(vec![1; len as usize].into());
             vec![Extent { range: Range::new(0, len), source }]
         };
         for (n, len) in [(1, INLINE_MAX), (2, INLINE_MAX + 1), (3, 0)] {

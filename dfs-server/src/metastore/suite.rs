@@ -54,7 +54,10 @@ pub(super) fn stripe(seed: u64) -> Stripe {
     let start = seed % (1 << 40);
     vec![
         Extent { range: Range::of_len(start, 10), source: Source::Object(object, seed) },
-        Extent { range: Range::of_len(start + 50, 3), source: Source::Inline(vec![seed as u8; 3]) },
+        Extent {
+            range: Range::of_len(start + 50, 3),
+            source: Source::Inline(vec![seed as u8; 3].into()),
+        },
     ]
 }
 

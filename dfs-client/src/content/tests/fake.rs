@@ -239,7 +239,7 @@ impl Store {
         let ver = self.number();
         let dst = &mut self.files.get_mut(&r.dst).unwrap().manifest;
         let range = Range::of_len(r.dst_off, r.len);
-        let extent = dfs_core::extent::Extent { range, source: Source::Inline(part) };
+        let extent = dfs_core::extent::Extent { range, source: Source::Inline(part.into()) };
         let size = dst.size();
         dst.commit(ver, size, size.max(range.end), &[extent]);
         self.commit_rep(r.dst)

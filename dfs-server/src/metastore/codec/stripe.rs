@@ -6,6 +6,7 @@
 
 use crate::metastore::damaged;
 use crate::metastore::rows::{Stripe, check_stripe};
+use bytes::Bytes;
 use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::range::Range;
 use dfs_core::{Ino, Result};
@@ -31,8 +32,8 @@ struct StoredExtent {
     n: u32,
     #[prost(uint64, tag = "6")]
     offset: u64,
-    #[prost(bytes = "vec", optional, tag = "7")]
-    inline: Option<Vec<u8>>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    inline: Option<Bytes>,
 }
 
 /// The objects a stripe refers to, once per extent.
@@ -91,7 +92,7 @@ mod tests {
     fn stripe() -> Stripe {
         let name = ObjectName { ino: Ino(u64::MAX), born: 0, n: u32::MAX };
         vec![
-            Extent { range: Range::new(0, 3), source: Source::Inline(vec![0, 1, 255]) },
+            Extent { range: Range::new(0, 3), source: Source::Inline(vec![0, 1, 255].into()) },
             Extent { range: Range::new(3, 9), source: Source::Object(name, 77) },
             Extent { range: Range::new(20, 30), source: Source::Object(name, 0) },
         ]
@@ -113,7 +114,7 @@ mod tests {
         let mut out_of_order = stripe();
         out_of_order.swap(0, 1);
         let mut short = stripe();
-        short[0].source = Source::Inline(vec![0]);
+        short[0].source = Source::Inline(vec![0].into());
         for bad in [cut, encode(&out_of_order), encode(&short)] {
             let err = decode(Ino(5), 2, &bad).unwrap_err();
             assert_eq!(err.code, Code::Io);

@@ -211,8 +211,9 @@ impl<S: MetaStore> Shared<S> {
             let text = format!("commit {seq} of leader epoch {epoch}, now it is {now}");
             return Err(FsError::new(Code::StaleLeader, text));
         }
-        log.append(&record).map_err(|error| self.broken_by(error))?;
-        if durability == Durability::Strict {
+        let strict = durability == Durability::Strict;
+        log.append(&record, strict).map_err(|error| self.broken_by(error))?;
+        if strict {
             self.sync(&mut log)?;
         }
         let mut state = self.state();

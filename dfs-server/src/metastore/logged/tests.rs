@@ -93,7 +93,7 @@ fn logged_store_adds_to_a_stripe_what_was_added() {
         bytes.extend([n as u8; 100]);
         bytes[70 * n as usize] ^= 1;
         let range = Range::of_len(0, bytes.len() as u64);
-        let row = vec![Extent { range, source: Source::Inline(bytes.clone()) }];
+        let row = vec![Extent { range, source: Source::Inline(bytes.clone().into()) }];
         let mut batch = Batch::default();
         batch.stripes.insert((Ino(5), 0), Some(row));
         let before = store.shared.log().len();

@@ -126,7 +126,7 @@ fn scatter(w: &mut World, ino: Ino, stripes: impl Iterator<Item = u64>, size: u6
     let mut batch = Batch::default();
     for index in stripes {
         let range = Range::of_len(index * unit, len as u64);
-        let extent = Extent { range, source: Source::Inline(vec![1; len]) };
+        let extent = Extent { range, source: Source::Inline(vec![1; len].into()) };
         batch.stripes.insert((ino, index), Some(vec![extent]));
     }
     let mut row = inode(&w.store, ino).unwrap();
@@ -178,7 +178,7 @@ fn content_comes_in_bounded_answers() {
 fn content_is_cut_to_range_and_size() {
     let mut w = World::new();
     let f = create(&mut w, Ino::ROOT, "f");
-    let source = Source::Inline(b"hello".to_vec());
+    let source = Source::Inline("hello".into());
     let extents = vec![Extent { range: Range::new(0, 5), source }];
     let set = SetAttr::default();
     w.must(&Commit { ino: f, base_ver: 0, min_size: 0, size: 9, extents, set, attrs_only: false });
@@ -186,7 +186,7 @@ fn content_is_cut_to_range_and_size() {
     let read = |range, opened| content(&cx(&eve), &w.store, f, range, opened);
     assert_eq!(read(Range::ALL, false).unwrap_err().code, Code::AccessDenied);
     let part = read(Range::new(1, 3), true).unwrap();
-    assert_eq!(part.extents[0].source, Source::Inline(b"el".to_vec()));
+    assert_eq!(part.extents[0].source, Source::Inline("el".into()));
     assert!(read(Range::new(9, 20), true).unwrap().extents.is_empty());
     let dir = content(&cx(&Credentials::root()), &w.store, Ino::ROOT, Range::ALL, false);
     assert_eq!(dir.unwrap_err().code, Code::IsDirectory);

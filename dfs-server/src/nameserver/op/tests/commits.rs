@@ -26,7 +26,7 @@ fn commit_that_does_not_fit_is_refused() {
         let name = ObjectName { ino, born: 1, n: 0 };
         vec![Extent { range, source: Source::Object(name, offset) }]
     };
-    let short = Extent { range: Range::new(0, 4), source: Source::Inline(vec![0; 3]) };
+    let short = Extent { range: Range::new(0, 4), source: Source::Inline(vec![0; 3].into()) };
     let many =
         (0..=COMMIT_INLINE_MAX / UNIT).map(|i| inline(i * UNIT, &[0; UNIT as usize])).collect();
     for (what, size, extents) in [

@@ -48,7 +48,7 @@ pub(super) fn bytes(w: &World, ino: Ino) -> Vec<u8> {
 
 fn piece_bytes(piece: &Extent) -> Vec<u8> {
     match &piece.source {
-        Source::Inline(bytes) => bytes.clone(),
+        Source::Inline(bytes) => bytes.to_vec(),
         Source::Hole => vec![0; piece.range.len() as usize],
         Source::Object(object, offset) => {
             (0..piece.range.len()).map(|i| object_byte(*object, offset + i)).collect()
@@ -71,7 +71,7 @@ pub(super) fn commit(
 
 pub(super) fn inline(start: u64, bytes: &[u8]) -> Extent {
     let range = Range::of_len(start, bytes.len() as u64);
-    Extent { range, source: Source::Inline(bytes.to_vec()) }
+    Extent { range, source: Source::Inline(bytes.to_vec().into()) }
 }
 
 #[derive(Clone, Debug)]

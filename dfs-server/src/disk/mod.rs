@@ -1,10 +1,16 @@
-//! What every user of the local disk needs: failures as [`FsError`], and folders made durable.
+//! What every user of the local disk needs: failures as [`FsError`], folders made durable, and memory to
+//! write past the page cache from.
+
+mod aligned;
+
+pub(crate) use aligned::{Aligned, BLOCK};
 
 use dfs_core::{Code, FsError, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A failed call on the server's own disk. Callers act on `NoSpace` (disk or quota is full); all
@@ -33,6 +39,13 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
 pub(crate) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
     let flags = if direct { OFlag::O_DIRECT } else { OFlag::empty() };
     fcntl(file, FcntlArg::F_SETFL(flags)).map(drop).map_err(io::Error::from)
+}
+
+/// Opens a file to be written past the page cache, each write of which survives a power loss when it
+/// returns (open(2), `O_DIRECT`, `O_DSYNC`). Fails where the file system cannot do that.
+pub(crate) fn open_durable(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_DIRECT | OFlag::O_DSYNC;
+    OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)
 }
 
 /// Bytes of the file system that holds a folder (statvfs(3)).
