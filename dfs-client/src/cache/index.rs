@@ -110,7 +110,14 @@ impl Index {
     /// or damaged.
     pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
         let db = lock(&self.read);
-        load(&db, ino, ver, size).map_err(|e| sql_error("read", &self.path, &e))
+        let read = || {
+            // Of one transaction: its locks cost as much as what it reads.
+            db.prepare_cached("BEGIN")?.execute([])?;
+            let known = load(&db, ino, ver, size);
+            db.prepare_cached("COMMIT")?.execute([])?;
+            known
+        };
+        read().map_err(|e| sql_error("read", &self.path, &e))
     }
 
     /// Writes all changes or none.
