@@ -109,15 +109,10 @@ impl Index {
     /// The clean content known of version `ver` of a file; nothing if the row is of another version
     /// or damaged.
     pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
-        let db = lock(&self.read);
-        let read = || {
-            // Of one transaction: its locks cost as much as what it reads.
-            db.prepare_cached("BEGIN")?.execute([])?;
-            let known = load(&db, ino, ver, size);
-            db.prepare_cached("COMMIT")?.execute([])?;
-            known
-        };
-        read().map_err(|e| sql_error("read", &self.path, &e))
+        let mut db = lock(&self.read);
+        // Of one transaction: its locks cost as much as what it reads.
+        let read = db.transaction().and_then(|tx| load(&tx, ino, ver, size));
+        read.map_err(|e| sql_error("read", &self.path, &e))
     }
 
     /// Writes all changes or none.

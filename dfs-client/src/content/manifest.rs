@@ -137,18 +137,7 @@ impl Manifest {
 
 /// The part of `extent` inside `r`; `None` if there is none, or if it is a hole.
 fn slice(extent: &Extent, r: Range) -> Option<Extent> {
-    if r.is_empty() {
-        return None;
-    }
-    let skip = r.start - extent.range.start;
-    let source = match &extent.source {
-        Source::Object(name, off) => Source::Object(*name, off + skip),
-        Source::Inline(bytes) => {
-            Source::Inline(bytes.slice(skip as usize..(skip + r.len()) as usize))
-        }
-        Source::Hole => return None,
-    };
-    Some(Extent { range: r, source })
+    extent.part(r).filter(|part| part.source != Source::Hole)
 }
 
 #[cfg(test)]

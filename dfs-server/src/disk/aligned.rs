@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 pub(crate) const BLOCK: usize = 4096;
 
 /// Whole blocks of memory, of any content, that begin at a multiple of [`BLOCK`].
+#[derive(Default)]
 pub(crate) struct Aligned {
     bytes: Vec<u8>,
     start: usize,
@@ -19,6 +20,13 @@ impl Aligned {
         let bytes = vec![0; len + BLOCK];
         let start = bytes.as_ptr().addr().next_multiple_of(BLOCK) - bytes.as_ptr().addr();
         Aligned { bytes, start, len }
+    }
+
+    /// At least `len` bytes, which begin with `head`.
+    pub(crate) fn beginning_with(head: &[u8], len: usize) -> Aligned {
+        let mut memory = Aligned::new(len);
+        memory[..head.len()].copy_from_slice(head);
+        memory
     }
 }
 

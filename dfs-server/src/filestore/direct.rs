@@ -21,8 +21,7 @@ pub(super) struct Pool {
 
 /// [`DIRECT_STEP`] bytes of aligned memory, of any content.
 pub(super) struct Buffer {
-    /// There until it is dropped.
-    memory: Option<Aligned>,
+    memory: Aligned,
     pool: Pool,
 }
 
@@ -31,7 +30,7 @@ impl Pool {
     pub(super) fn take(&self) -> Buffer {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let memory = kept.unwrap_or_else(|| Aligned::new(DIRECT_STEP));
-        Buffer { memory: Some(memory), pool: self.clone() }
+        Buffer { memory, pool: self.clone() }
     }
 }
 
@@ -39,7 +38,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < DIRECT_BUFFERS {
-            free.extend(self.memory.take());
+            free.push(std::mem::take(&mut self.memory));
         }
     }
 }
@@ -48,13 +47,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.memory.as_ref().expect("it is there")
+        &self.memory
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.memory.as_mut().expect("it is there")
+        &mut self.memory
     }
 }
 

@@ -124,9 +124,7 @@ impl Log {
         let new = old + RECORD + payload.len();
         let whole = new.next_multiple_of(BLOCK);
         if whole > self.tail.len() {
-            let mut longer = Aligned::new(whole);
-            longer[..old].copy_from_slice(&self.tail[..old]);
-            self.tail = longer;
+            self.tail = Aligned::beginning_with(&self.tail[..old], whole);
         }
         let record = &mut self.tail[old..whole];
         record[..4].copy_from_slice(&len.to_le_bytes());
@@ -138,9 +136,7 @@ impl Log {
         let last = new - new % BLOCK;
         self.tail.copy_within(last..new, 0);
         if self.tail.len() > TAIL_MAX {
-            let mut shorter = Aligned::new(BLOCK);
-            shorter.copy_from_slice(&self.tail[..BLOCK]);
-            self.tail = shorter;
+            self.tail = Aligned::beginning_with(&self.tail[..BLOCK], BLOCK);
         }
         self.end += (new - old) as u64;
         Ok(())
@@ -159,7 +155,11 @@ impl Log {
             match direct.write_all_at(blocks, start) {
                 Ok(()) => return Ok(()),
                 // It cannot be done here after all, or the other way has the same error.
-                Err(_) => self.direct[file] = None,
+                Err(error) => {
+                    let path = self.paths[file].display();
+                    tracing::warn!(%path, %error, "written through the page cache from now on");
+                    self.direct[file] = None;
+                }
             }
         }
         let written = self.files[file].write_all_at(blocks, start);
@@ -286,6 +286,8 @@ mod tests {
         let open = |dir: &Path| Log::open(&dir.join("m"), 1 << 18).unwrap().0;
         let (mut log, mut through) = (open(one.path()), open(two.path()));
         through.direct = [None, None];
+        let can = |log: &Log| log.direct.iter().flatten().count();
+        let could = can(&log);
         let mut expected = Found::new();
         for log in [&mut log, &mut through] {
             log.restart().unwrap();
@@ -306,6 +308,21 @@ mod tests {
         assert!(reopened(one.path()) == expected && reopened(two.path()) == expected);
         let content = |log: &Log| std::fs::read(&log.paths[log.present]).unwrap();
         assert!(content(&log) == content(&through));
+        assert_eq!(can(&log), could, "no such write failed");
+    }
+
+    #[test]
+    fn log_that_cannot_go_past_the_page_cache_goes_through_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut log, _) = Log::open(&temp.path().join("m"), 1 << 18).unwrap();
+        log.restart().unwrap();
+        // Refuses every write.
+        log.direct = [0, 1].map(|n: usize| Some(File::open(&log.paths[n]).unwrap()));
+        log.append(b"one", true).unwrap();
+        assert!(log.unsynced && log.direct[log.present].is_none());
+        log.sync().unwrap();
+        log.append(b"two", true).unwrap();
+        assert_eq!(reopened(temp.path()), [b"one", b"two"]);
     }
 
     #[test]
