@@ -37,7 +37,7 @@ fn honest(ino: u64, grant: &Grant) -> Vec<Call> {
     let extent =
         Extent { len: 1, source: Some(extent::Source::Inline("x".into())), ..Extent::default() };
     let set = Some(SetAttr { mode: Some(0o600), size: Some(7), ..SetAttr::default() });
-    let own = ReclaimGrant { ino, grant: id, fence, write: true, range: None };
+    let own = ReclaimGrant { ino, grant: id, fence, write: true, ..Default::default() };
     vec![
         LookupReq { dir, name: name(), ..Default::default() }.into(),
         LookupPathReq { dir, components: vec![name(); 2], ..Default::default() }.into(),

@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod client;
+mod power;
 mod relaxed;
 
 use acknowledged::Acknowledged;

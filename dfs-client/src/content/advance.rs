@@ -71,12 +71,13 @@ impl Content {
     }
 
     /// Takes over what the server said. Older news, and news about our own commits under way, change
-    /// nothing.
+    /// nothing; a version that was undone is left.
     pub(crate) async fn adopt(&self, file: &Arc<File>, update: Update) -> Result<()> {
         let gate = file.gate.write().await;
         let view = file.view();
         let (here, there) = (view.working.version(), update.attr.content_ver);
-        if there > here {
+        let replaced = update.replaces(here);
+        if replaced {
             if !self.may_move(file) {
                 return Ok(());
             }
@@ -88,7 +89,7 @@ impl Content {
         } else if let Some((part, extents)) = update.page.filter(|_| there == here) {
             view.manifest().learn(part, extents);
         }
-        if let Some(data) = update.data.filter(|_| there >= here) {
+        if let Some(data) = update.data.filter(|_| there == here || replaced) {
             let working = Arc::clone(&file.view().working);
             match self.room(data.len() as u64).and_then(|()| working.fill(there, 0, &data)) {
                 // Whoever reads asks for the bytes again, and gets them past the cache.

@@ -23,6 +23,17 @@ use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
+/// What a commit is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// That others see it: the server answers as it is set.
+    Show,
+    /// As `Show`, and the lease goes back with it.
+    Return,
+    /// fsync(2) or a synchronous write: it survives a power loss when it is answered.
+    Sync,
+}
+
 /// What one commit is about.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -44,27 +55,35 @@ pub(crate) struct Job {
 }
 
 impl Content {
-    /// Commits what is unsaved and returns when it is durable; at once if nothing is. Calls at the
+    /// Commits what is unsaved and returns when everybody sees it; at once if nothing is. Calls at the
     /// same time share a commit. An interrupted caller leaves the commit running.
     ///
     /// Errors: why the bytes are still unsaved, or `Io` if they had to be put aside.
     pub(crate) async fn commit(&self, file: &Arc<File>) -> Result<()> {
-        self.commit_now(file).await.map(drop)
+        self.commit_for(file, Aim::Show).await.map(drop)
+    }
+
+    /// As [`commit`](Content::commit), and returns when it survives a power loss of the servers.
+    pub(crate) async fn sync(&self, file: &Arc<File>) -> Result<()> {
+        match self.commit_for(file, Aim::Sync).await? {
+            true => Ok(()),
+            false => self.client.flush().await,
+        }
     }
 
     /// As [`commit`](Content::commit). False: an earlier commit, if any, left nothing to do.
-    pub(crate) async fn commit_now(&self, file: &Arc<File>) -> Result<bool> {
+    pub(crate) async fn commit_for(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
         self.collect_stores(file).await?;
         if !file.lock().has_work() {
             return Ok(false);
         }
-        self.commit_task(file, false).await
+        self.commit_task(file, aim).await
     }
 
     /// The commit before a lease goes back; gives it back at the same time. False: there was nothing
     /// to commit any more, so the lease is still here.
     pub(crate) async fn commit_for_return(&self, file: &Arc<File>) -> Result<bool> {
-        self.commit_task(file, true).await
+        self.commit_task(file, Aim::Return).await
     }
 
     /// A commit that nobody waits for; its failure is reported by the next fsync or close.
@@ -74,11 +93,11 @@ impl Content {
         }
     }
 
-    async fn commit_task(&self, file: &Arc<File>, release: bool) -> Result<bool> {
+    async fn commit_task(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
         let (content, file) = (self.arc(), Arc::clone(file));
         let task = waiting::begin(&self.client.runtime, async move {
             let _turn = file.commit_queue.lock().await;
-            let result = content.commit_until_clean(&file, release).await;
+            let result = content.commit_until_clean(&file, aim).await;
             if let Err(e) = &result {
                 let mut state = file.lock();
                 state.failures += 1;
@@ -94,7 +113,7 @@ impl Content {
 
     /// Commits once, or again after the lease was lost and got back. Whether there was something to
     /// commit: an earlier commit may have taken it.
-    async fn commit_until_clean(&self, file: &Arc<File>, release: bool) -> Result<bool> {
+    async fn commit_until_clean(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
         let losses = file.lock().losses;
         loop {
             // Unsaved bytes without lease: their rescue is under way.
@@ -106,7 +125,7 @@ impl Content {
                     false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
                 };
             };
-            match self.send(file, &job, release).await {
+            match self.send(file, &job, aim).await {
                 Ok((attr, extents)) => {
                     self.committed(file, &job, &attr, &extents).await?;
                     return Ok(true);
@@ -178,19 +197,14 @@ impl Content {
     }
 
     /// Uploads, then commits. Answers the inode after it and what changed.
-    async fn send(
-        &self,
-        file: &Arc<File>,
-        job: &Job,
-        release: bool,
-    ) -> Result<(Attr, Vec<Extent>)> {
+    async fn send(&self, file: &Arc<File>, job: &Job, aim: Aim) -> Result<(Attr, Vec<Extent>)> {
         let uploads = job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_)));
         let ver = match &job.ahead {
             Some(ahead) => ahead.ver,
             None if uploads => self.new_upload(file, job).await?,
             None => 0,
         };
-        let sent = self.send_under(file, job, ver, release).await;
+        let sent = self.send_under(file, job, ver, aim).await;
         file.lock().uploading.remove(&ver);
         sent
     }
@@ -200,7 +214,7 @@ impl Content {
         file: &Arc<File>,
         job: &Job,
         upload_ver: u64,
-        release: bool,
+        aim: Aim,
     ) -> Result<(Attr, Vec<Extent>)> {
         let mut extents = [job.inline.as_slice(), &job.uploaded].concat();
         extents.extend(self.upload(file, job, upload_ver).await?);
@@ -217,7 +231,8 @@ impl Content {
             extents: extents.iter().map(convert::extent_to).collect(),
             set: Some(convert::set_attr_to(&job.set())),
             attrs_only: !job.content,
-            release,
+            release: aim == Aim::Return,
+            later: aim != Aim::Sync,
             create: None,
         };
         let first = self.send_commit(file, request.clone()).await;
@@ -250,11 +265,12 @@ impl Content {
             made.go_along(&mut request);
         }
         let (asked, late) = (self.client.metadata.asked(), self.client.late.answered());
-        let durable = !(request.attrs_only && made.is_some());
+        let early =
+            request.attrs_only && made.is_some() || request.later && self.client.session.relaxed();
         let apply = move |client: &Client, reply: &v1::CommitRep| {
-            match durable {
-                true => client.late.flushed(late),
-                false => client.late.add(),
+            match early {
+                true => client.late.add(),
+                false => client.late.flushed(late),
             }
             let (attr, mark) = (convert::need_attr(reply.attr.clone())?, reply.mark);
             let mark = mark.unwrap_or_default();

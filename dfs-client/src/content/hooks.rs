@@ -39,7 +39,8 @@ impl ContentHooks for Content {
     }
 
     fn overlay(&self, attr: &mut Attr) -> bool {
-        self.find(attr.ino).is_some_and(|file| file.lock().overlay(attr))
+        let Some(file) = self.find(attr.ino) else { return false };
+        file.lock().overlay(attr, self.client.session.first_version())
     }
 
     fn recall(&self, recall: v1::Recall) {

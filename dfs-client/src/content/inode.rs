@@ -205,10 +205,12 @@ impl State {
         self.machine.set_commit_every(every);
     }
 
-    /// Lays local changes over attributes of the server. False if there are none.
-    pub(crate) fn overlay(&self, attr: &mut Attr) -> bool {
-        let size = self.view.working.size();
-        let newer_here = self.machine.is_dirty() || self.view.working.version() > attr.content_ver;
+    /// Lays local changes over attributes of the server. False if there are none. Content below
+    /// `first_version` that is newer than the server's was undone.
+    pub(crate) fn overlay(&self, attr: &mut Attr, first_version: u64) -> bool {
+        let (size, here) = (self.view.working.size(), self.view.working.version());
+        let committed = here > attr.content_ver && here >= first_version;
+        let newer_here = self.machine.is_dirty() || committed;
         if !newer_here {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Opening and closing files (PROTOCOL 4.1, 4.3).
 
 use super::Content;
+use super::commit::Aim;
 use super::handle::Handle;
 use super::inode::{File, Pages};
 use super::lease::Ask;
@@ -212,17 +213,21 @@ impl Content {
     /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
     /// that no call has reported yet.
     pub async fn flush(&self, fh: u64) -> Result<()> {
-        let settled = self.settle(fh).await.map(drop);
+        let settled = self.settle(fh, Aim::Show).await.map(drop);
         if let Ok(handle) = self.handles.get(fh) {
             handle.file.lock().mode.closing(fh);
         }
         settled
     }
 
-    /// fsync(2): returns when everything written is durable at the servers; true if that took a
-    /// commit. Errors as [`flush`](Content::flush).
-    pub async fn fsync(&self, fh: u64) -> Result<bool> {
-        self.settle(fh).await
+    /// fsync(2): returns when everything written survives a power loss of the servers. Errors as
+    /// [`flush`](Content::flush), and `Io` if they cannot say so.
+    pub async fn fsync(&self, fh: u64) -> Result<()> {
+        match self.settle(fh, Aim::Sync).await? {
+            // With it came all that was changed before.
+            true => Ok(()),
+            false => self.client.flush().await,
+        }
     }
 
     /// Fails with `Io` if record locks of the file were lost since it was opened.
@@ -230,14 +235,15 @@ impl Content {
         self.handles.get(fh)?.usable(false)
     }
 
-    async fn settle(&self, fh: u64) -> Result<bool> {
+    /// True: that took a commit.
+    async fn settle(&self, fh: u64, aim: Aim) -> Result<bool> {
         let handle = self.handles.get(fh)?;
         if !handle.flags.write && !handle.file.lock().has_work() {
             return Ok(false);
         }
         // Also when a descriptor is closed the handle may have others, in a child process perhaps: the
         // guaranteed term goes on until the kernel lets go of the handle.
-        let committed = match self.commit_now(&handle.file).await {
+        let committed = match self.commit_for(&handle.file, aim).await {
             Err(error) if error.code == Code::Interrupted => return Err(error),
             Err(error) => {
                 handle.reported();

@@ -2,6 +2,7 @@
 
 use super::Content;
 use super::manifest::Manifest;
+use crate::metadata::Asked;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Attr;
 use dfs_core::extent::Extent;
@@ -20,6 +21,8 @@ pub(crate) struct Update {
     pub(crate) page: Option<(Range, Vec<Extent>)>,
     /// The whole content.
     pub(crate) data: Option<bytes::Bytes>,
+    /// Versions below are of earlier runs of the server than the one that said so.
+    pub(crate) first_version: u64,
 }
 
 /// What a reader wants to know.
@@ -45,7 +48,18 @@ impl Update {
         manifest
     }
 
-    fn from_wire(reply: v1::ContentRep, from: u64, kept: Attr) -> Result<Update> {
+    /// Whether the version `here` is to be left for this one: it is older, or was undone.
+    pub(crate) fn replaces(&self, here: u64) -> bool {
+        let there = self.attr.content_ver;
+        there > here || there < here && here < self.first_version
+    }
+
+    fn from_wire(
+        reply: v1::ContentRep,
+        from: u64,
+        first_version: u64,
+        kept: Attr,
+    ) -> Result<Update> {
         let mut attr = convert::need_attr(reply.attr)?;
         let page = match reply.manifest {
             None => None,
@@ -63,8 +77,16 @@ impl Update {
         if page.is_none() && kept.content_ver == attr.content_ver {
             attr = kept;
         }
-        Ok(Update { attr, page, data: reply.data })
+        Ok(Update { attr, page, data: reply.data, first_version })
     }
+}
+
+/// Taken before a question is sent: what its answer is measured by.
+struct Asking {
+    ticket: Asked,
+    /// [`Session::first_version`](crate::session::Session::first_version) of then: the answer comes
+    /// from that run of the server or from a later one.
+    first_version: u64,
 }
 
 /// Calls that need no permission check: the lease or the handle is proof.
@@ -80,7 +102,7 @@ impl Content {
         ino: Ino,
         wanted: Wanted,
     ) -> Result<Update> {
-        let asked = self.client.metadata.asked();
+        let asked = self.asking();
         let request = v1::GetContentReq {
             caller: None,
             ino: ino.0,
@@ -90,10 +112,7 @@ impl Content {
             opened: wanted.opened,
         };
         let reply = self.client.call(who, request).await?;
-        let attr = convert::need_attr(reply.attr.clone())?;
-        let mark = reply.mark.unwrap_or_default();
-        let kept = self.client.metadata.store_attr(asked, &mark, attr);
-        Update::from_wire(reply, wanted.from, kept)
+        self.learn(asked, reply, wanted.from)
     }
 
     /// Asks for a lease; the reply says what it is on.
@@ -102,7 +121,7 @@ impl Content {
         who: &Credentials,
         request: v1::AcquireReq,
     ) -> Result<(Held, Update)> {
-        let asked = self.client.metadata.asked();
+        let asked = self.asking();
         let reply = self.client.call(who, request).await?;
         self.granted(asked, reply)
     }
@@ -114,23 +133,29 @@ impl Content {
         base_ver: u64,
         fence: Fence,
     ) -> Result<(Held, Update)> {
-        let asked = self.client.metadata.asked();
+        let asked = self.asking();
         let request = v1::RescueReq { caller: None, ino: ino.0, base_ver, fence: fence.0 };
         let reply = self.client.call(&system(), request).await?;
         self.granted(asked, reply)
     }
 
-    fn granted(
-        &self,
-        asked: crate::metadata::Asked,
-        reply: v1::AcquireRep,
-    ) -> Result<(Held, Update)> {
+    fn granted(&self, asked: Asking, reply: v1::AcquireRep) -> Result<(Held, Update)> {
         let grant = reply.grant.ok_or_else(|| missing("a grant"))?;
         let content = reply.content.ok_or_else(|| missing("content"))?;
-        let attr = convert::need_attr(content.attr.clone())?;
-        let mark = content.mark.unwrap_or_default();
-        let kept = self.client.metadata.store_attr(asked, &mark, attr);
-        Ok((held(&grant), Update::from_wire(content, 0, kept)?))
+        Ok((held(&grant), self.learn(asked, content, 0)?))
+    }
+
+    fn asking(&self) -> Asking {
+        let first_version = self.client.session.first_version();
+        Asking { ticket: self.client.metadata.asked(), first_version }
+    }
+
+    /// Takes over what an answer says of the inode. `from`: the offset that was asked about.
+    fn learn(&self, asked: Asking, reply: v1::ContentRep, from: u64) -> Result<Update> {
+        let attr = convert::need_attr(reply.attr.clone())?;
+        let mark = reply.mark.unwrap_or_default();
+        let kept = self.client.metadata.store_attr(asked.ticket, &mark, attr);
+        Update::from_wire(reply, from, asked.first_version, kept)
     }
 
     /// Gives a grant back that is not held any more; that it is gone already is fine.

@@ -16,10 +16,12 @@ impl Content {
         let mut all = Restated::default();
         for file in files {
             let state = file.lock();
+            let content_ver = state.view.working.version();
             let grants =
                 [(state.machine.committable(), true), (state.readers.committable(), false)];
             for (held, write) in grants {
-                all.grants.extend(held.map(|held| grant(&file, held, write)));
+                let claim = |held| grant(&file, held, write, content_ver);
+                all.grants.extend(held.map(claim));
             }
             if state.open > 0 {
                 all.open.push(file.ino.0);
@@ -42,12 +44,13 @@ impl Content {
     }
 }
 
-fn grant(file: &File, held: Held, write: bool) -> v1::ReclaimGrant {
+fn grant(file: &File, held: Held, write: bool, content_ver: u64) -> v1::ReclaimGrant {
     v1::ReclaimGrant {
         ino: file.ino.0,
         grant: held.grant.0,
         fence: held.fence.0,
         write,
         range: Some(convert::range_to(Range::ALL)),
+        content_ver,
     }
 }

@@ -36,9 +36,9 @@ impl Content {
         }
         let written = self.write_parts(&handle, off, data, kill_suid).await?;
         if handle.flags.sync {
-            let committed = self.commit(file).await;
+            let synced = self.sync(file).await;
             handle.reported();
-            committed?;
+            synced?;
         }
         Ok(written)
     }

@@ -215,6 +215,7 @@ impl<'a> Stream<'a> {
             state.leader_epoch = state.leader_epoch.max(attached.leader_epoch);
             state.relaxed = attached.relaxed;
             state.root_squash = attached.root_squash;
+            state.first_version = attached.first_version;
             newer
         };
         if (restarted || attached.reclaim)

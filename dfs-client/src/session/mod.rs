@@ -87,6 +87,8 @@ struct State {
     relaxed: bool,
     /// The server takes the superuser for nobody.
     root_squash: bool,
+    /// See [`Session::first_version`].
+    first_version: u64,
     /// The server said that `identity` is no more.
     expired: bool,
     live: bool,
@@ -200,6 +202,12 @@ impl Session {
     /// is cached.
     pub fn root_squash(&self) -> bool {
         self.state().root_squash
+    }
+
+    /// Content versions from this number on are given by the running server: an older one that it does
+    /// not name any more was undone by a power loss (`docs/design/0037`). 0: it did not say.
+    pub fn first_version(&self) -> u64 {
+        self.state().first_version
     }
 
     /// The server's wall clock minus ours, in nanoseconds.
@@ -353,6 +361,7 @@ impl State {
             leader_epoch: granted.leader_epoch,
             relaxed: true,
             root_squash: false,
+            first_version: 0,
             expired: false,
             live: false,
             lease_end: BootTime::default(),

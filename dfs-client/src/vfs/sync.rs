@@ -15,11 +15,7 @@ impl Vfs {
     /// fsync(2) and fdatasync(2): returns when the servers hold everything. Errors as
     /// [`flush`](Vfs::flush); each failure in the background is reported once per handle.
     pub async fn fsync(&self, fh: u64) -> Result<()> {
-        match self.content.fsync(fh).await? {
-            // A commit is durable with all that came before it.
-            true => Ok(()),
-            false => self.client.flush().await,
-        }
+        self.content.fsync(fh).await
     }
 
     /// fsync(2) of a directory: returns when every change of names answered so far is durable.

@@ -17,11 +17,16 @@ impl NameServer {
     /// Takes over what a session held before the restart (S12).
     pub fn reclaim(&self, caller: &Caller, req: v1::ReclaimReq) -> Result<v1::ReclaimRep> {
         let (now, sid) = (self.clock.now(), caller.sid);
+        let undone = req.grants.iter().map(|claim| self.is_undone(claim));
+        let undone = undone.collect::<Result<Vec<bool>>>()?;
         let mut machines = self.lock();
         machines.sessions.check_reclaim(sid, caller.epoch)?;
         let mut refused = Vec::new();
-        for claim in req.grants {
-            refused.extend(self.reclaim_grant(&mut machines, now, sid, &claim).err());
+        for (claim, undone) in req.grants.iter().zip(undone) {
+            refused.extend(match undone {
+                true => Some(lost_grant(claim)),
+                false => self.reclaim_grant(&mut machines, now, sid, claim).err(),
+            });
         }
         for claim in req.locks {
             refused.extend(reclaim_lock(&mut machines, now, sid, &claim).err());
@@ -45,6 +50,13 @@ impl NameServer {
         Ok(v1::ReclaimRep { fail: None, lost: refused.into_iter().map(lost_to).collect() })
     }
 
+    /// Whether a power loss undid the content that the holder of a grant is on (`docs/design/0037`).
+    /// Content that is older than the server's is a commit whose answer the holder does not know yet.
+    fn is_undone(&self, claim: &v1::ReclaimGrant) -> Result<bool> {
+        let row = self.store.inode(ino_from(claim.ino))?;
+        Ok(claim.content_ver > row.map_or(0, |row| row.attr.content_ver))
+    }
+
     /// The error is what is lost.
     fn reclaim_grant(
         &self,
@@ -53,9 +65,8 @@ impl NameServer {
         sid: SessionId,
         claim: &v1::ReclaimGrant,
     ) -> Result<(), LostItem> {
-        let (ino, id) = (ino_from(claim.ino), GrantId(claim.grant));
-        let fence = Fence(claim.fence);
-        let item = LostItem::Grant { ino, fence };
+        let (ino, id, fence) = (ino_from(claim.ino), GrantId(claim.grant), Fence(claim.fence));
+        let item = lost_grant(claim);
         // Number and fence of a grant are one sequence number.
         let given = id.0 == fence.0 && Seq(fence.0).epoch() < self.leader_epoch;
         let room = machines.grants.count(sid) < limits::GRANTS_PER_SESSION;
@@ -86,6 +97,10 @@ impl NameServer {
             _ => Ok(()),
         }
     }
+}
+
+fn lost_grant(claim: &v1::ReclaimGrant) -> LostItem {
+    LostItem::Grant { ino: ino_from(claim.ino), fence: Fence(claim.fence) }
 }
 
 /// The error is what is lost.

@@ -88,6 +88,7 @@ impl NameServer {
             reclaim,
             relaxed: self.settings.durability == Durability::Relaxed,
             root_squash: self.settings.root_squash,
+            first_version: self.first_version,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });

@@ -124,6 +124,7 @@ impl Services {
             extents: extents.clone(),
             set: set_attr_from(req.set)?,
             attrs_only: req.attrs_only,
+            later: req.later,
         };
         let applied = match req.create {
             None => {

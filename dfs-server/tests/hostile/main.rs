@@ -330,8 +330,13 @@ fn hostile_claims_in_grace_get_nothing_that_others_hold_or_nobody_had() {
         let server = Running::start(dir.path()).await;
         let (mut a, mut b) =
             (Client::connect_as(&server, honest).await, Client::connect_as(&server, liar).await);
-        let own =
-            ReclaimGrant { ino, grant: grant.id, fence: grant.fence, write: true, range: None };
+        let own = ReclaimGrant {
+            ino,
+            grant: grant.id,
+            fence: grant.fence,
+            write: true,
+            ..Default::default()
+        };
         let claim = ReclaimReq { grants: vec![own], ..Default::default() };
         let claim = a.ask(claim);
         let rep = a.session.reclaim(claim).await.unwrap().into_inner();

@@ -2,8 +2,10 @@
 //!
 //! `kill -9` takes the process and leaves the kernel's page cache: what the server has written to its
 //! log, flushed or not, is there afterwards. So these tests show that it writes before it answers, in
-//! an order that a restart can use, and that clients go on. That it *flushes* in time shows only on a
-//! disk that counts: `relaxed_change_is_durable_when_a_flush_is_answered`,
+//! an order that a restart can use, and that clients go on; what they do when some of it is gone is
+//! in `power.rs`. That it *flushes* in time shows only on a disk that counts:
+//! `relaxed_change_is_durable_when_a_flush_is_answered`,
+//! `relaxed_commit_waits_for_the_disk_only_if_somebody_syncs`,
 //! `strict_object_has_no_name_before_its_bytes_are_durable`, and, with a log cut at any byte,
 //! `sqlite_store_with_a_torn_log_holds_a_prefix`.
 
@@ -123,5 +125,11 @@ fn relaxed_server_is_asked_to_flush_what_no_commit_has_flushed() {
         (&file).write_all(b"content").unwrap();
         let (_, calls) = budget::of(&relaxed, || file.sync_all().unwrap());
         assert_eq!(calls, budget::exactly(&[("commit", 1)]), "a commit flushes what was before it");
+        (&file).write_all(b"and more").unwrap();
+        let other = file.try_clone().unwrap();
+        let (_, calls) = budget::of(&relaxed, || drop(other));
+        assert_eq!(calls, budget::exactly(&[("commit", 1)]), "what is closed is not flushed");
+        let (_, calls) = budget::of(&relaxed, || file.sync_all().unwrap());
+        assert_eq!(calls, budget::exactly(&[("flush", 1)]), "so fsync of it is a question");
     });
 }

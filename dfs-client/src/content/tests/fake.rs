@@ -48,6 +48,8 @@ pub(super) struct Store {
     pub(super) slow_commits: bool,
     /// The stripe unit it tells, in bytes; 0: it tells none.
     pub(super) unit: u64,
+    /// It says that it runs `--durability relaxed`.
+    pub(super) relaxed: bool,
     /// There is no room for objects.
     pub(super) full: bool,
     /// Objects refused.
@@ -387,12 +389,13 @@ impl Session for Fake {
 
     async fn control(&self, r: Request<Streaming<FromClient>>) -> Answer<Self::ControlStream> {
         let (to, from) = tokio::sync::mpsc::channel(16);
-        let mut stream = r.into_inner();
+        let (mut stream, relaxed) = (r.into_inner(), self.lock().relaxed);
         tokio::spawn(async move {
             while let Ok(Some(message)) = stream.message().await {
                 let kind = match message.kind {
                     Some(from_client::Kind::Attach(_)) => from_server::Kind::Attached(Attached {
                         leader_epoch: 1,
+                        relaxed,
                         ..Default::default()
                     }),
                     Some(from_client::Kind::Renew(renew)) => {

@@ -5,6 +5,7 @@ mod fake;
 mod passthrough;
 mod rig;
 mod room;
+mod sync;
 mod telling;
 
 use crate::cache::{Cache, Owner};

@@ -4,7 +4,9 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::metastore::{Dentry, Inode, MemoryStore, Read, Recovered, SessionRow, Stripe};
 use crate::nameserver::op;
+use dfs_core::attr::Kind;
 use dfs_core::extent::ObjectName;
+use dfs_core::limits::STRIPE_UNIT;
 use dfs_core::{Code, FsError, Ino, Seq};
 use std::sync::mpsc::sync_channel;
 use std::thread::ThreadId;
@@ -278,6 +280,34 @@ fn relaxed_commit_of_one_who_waits_is_flushed_soon() {
         while setting.disk.last() != Some(Asked::Flush) {
             assert!(Instant::now() < end, "nobody flushes in round {round}");
             std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn relaxed_commit_waits_for_the_disk_only_if_somebody_syncs() {
+    for durability in [Durability::Strict, Durability::Relaxed] {
+        let setting = start(durability);
+        let (ino, mut file) = (Ino(7), Batch::default());
+        let attr = dfs_core::birth::blank(ino, Kind::File, SystemClock.wall());
+        file.inodes.insert(ino, Some(Inode { attr, unit: STRIPE_UNIT }));
+        setting.run(Work::Rows(file)).unwrap();
+        // A block of version numbers is recorded with the first one.
+        setting.run(Work::Version).unwrap();
+        for (later, want) in [(true, durability), (false, Durability::Strict)] {
+            let base_ver = setting.disk.inode(ino).unwrap().unwrap().attr.content_ver;
+            let op = op::Commit {
+                ino,
+                base_ver,
+                min_size: 0,
+                size: 0,
+                extents: Vec::new(),
+                set: Default::default(),
+                attrs_only: false,
+                later,
+            };
+            let work = Work::Op { op: Arc::new(op), who: Credentials::root(), answer: None };
+            assert_eq!(setting.run(work).unwrap(), Some(Asked::Commit(want)), "{later}");
         }
     }
 }

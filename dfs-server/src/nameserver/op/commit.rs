@@ -36,6 +36,8 @@ pub struct Commit {
     pub set: SetAttr,
     /// The content is as it was; only `set` applies.
     pub attrs_only: bool,
+    /// It is no fsync: flushed before its answer if the server is strict.
+    pub later: bool,
 }
 
 impl Commit {
@@ -138,7 +140,7 @@ impl Op for Commit {
     }
 
     fn flush(&self) -> Flush {
-        Flush::Always
+        if self.later { Flush::AsSet } else { Flush::Always }
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {

@@ -49,7 +49,7 @@ impl Op for MakeFile {
 
     /// Without content another commit follows, or its name is flushed.
     fn flush(&self) -> Flush {
-        if self.commit.attrs_only { Flush::Later } else { Flush::Always }
+        if self.commit.attrs_only { Flush::Later } else { self.commit.flush() }
     }
 
     fn intents(&self, _: &Context<'_>, _: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {

@@ -103,7 +103,7 @@ pub struct Context<'a> {
 /// Whether the answer of an operation waits until its effect survives a power loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
-    /// In every mode: so for content, which `fsync` and `close` speak of.
+    /// In every mode: so for content that `fsync` speaks of.
     Always,
     /// If the server runs `--durability strict`.
     AsSet,

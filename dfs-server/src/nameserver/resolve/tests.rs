@@ -181,7 +181,16 @@ fn content_is_cut_to_range_and_size() {
     let source = Source::Inline("hello".into());
     let extents = vec![Extent { range: Range::new(0, 5), source }];
     let set = SetAttr::default();
-    w.must(&Commit { ino: f, base_ver: 0, min_size: 0, size: 9, extents, set, attrs_only: false });
+    w.must(&Commit {
+        ino: f,
+        base_ver: 0,
+        min_size: 0,
+        size: 9,
+        extents,
+        set,
+        attrs_only: false,
+        later: false,
+    });
     let eve = user(7, 7, &[]);
     let read = |range, opened| content(&cx(&eve), &w.store, f, range, opened);
     assert_eq!(read(Range::ALL, false).unwrap_err().code, Code::AccessDenied);

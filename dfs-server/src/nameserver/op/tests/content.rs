@@ -66,7 +66,7 @@ pub(super) fn commit(
 ) -> Commit {
     let base_ver = w.attr(ino).content_ver;
     let set = SetAttr::default();
-    Commit { ino, base_ver, min_size, size, extents, set, attrs_only: false }
+    Commit { ino, base_ver, min_size, size, extents, set, attrs_only: false, later: false }
 }
 
 pub(super) fn inline(start: u64, bytes: &[u8]) -> Extent {
