@@ -1,5 +1,6 @@
 //! Changing the extents of a stripe.
 
+use super::alike::{prefix, suffix};
 use super::{Extent, ObjectName, Source, plan};
 use crate::limits::{COMPACT_EXTENTS, COMPACT_INLINE};
 use crate::range::Range;
@@ -79,10 +80,9 @@ fn difference(old: &Extent, now: &Extent) -> Range {
     let Range { start, end } = now.range;
     match (&old.source, &now.source) {
         (Source::Inline(old), Source::Inline(now)) => {
-            let equal = |(a, b): &(&u8, &u8)| a == b;
-            let before = old.iter().zip(now).take_while(equal).count();
-            let pairs = old[before..].iter().rev().zip(now[before..].iter().rev());
-            Range::new(start + before as u64, end - pairs.take_while(equal).count() as u64)
+            let before = prefix(old, now);
+            let (old, now) = (&old[before as usize..], &now[before as usize..]);
+            Range::new(start + before, end - suffix(old, now))
         }
         (old, now) if old == now => Range::new(end, end),
         _ => Range::new(start, end),

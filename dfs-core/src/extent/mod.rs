@@ -3,6 +3,7 @@
 //! A file is a list of extents in order, not overlapping, grouped by stripe; what none covers is a
 //! hole. Maps are values: every function here returns a new one, nothing stored is changed.
 
+mod alike;
 mod map;
 mod patch;
 mod read;

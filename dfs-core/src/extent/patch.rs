@@ -1,11 +1,9 @@
 //! What a change of a stripe left as it was, and what it did not.
 
+use super::alike::{prefix, suffix};
 use super::map::{keep, merge};
 use super::{Extent, Source};
 use crate::range::Range;
-
-/// Bytes compared at a time.
-const CHUNK: usize = 256;
 
 /// A change of a stripe: what was in `range` gives way to `extents`, in order, which lie in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,22 +55,6 @@ fn inline<'a>(a: &'a Extent, b: &'a Extent) -> Option<(&'a [u8], &'a [u8])> {
         (Source::Inline(a), Source::Inline(b)) => Some((a, b)),
         _ => None,
     }
-}
-
-/// How many bytes `a` and `b` begin with alike.
-fn prefix(a: &[u8], b: &[u8]) -> u64 {
-    let chunks = a.chunks_exact(CHUNK).zip(b.chunks_exact(CHUNK));
-    let whole = chunks.take_while(|(a, b)| a == b).count() * CHUNK;
-    let rest = a[whole..].iter().zip(&b[whole..]);
-    (whole + rest.take_while(|(a, b)| a == b).count()) as u64
-}
-
-/// How many they end with alike.
-fn suffix(a: &[u8], b: &[u8]) -> u64 {
-    let chunks = a.rchunks_exact(CHUNK).zip(b.rchunks_exact(CHUNK));
-    let whole = chunks.take_while(|(a, b)| a == b).count() * CHUNK;
-    let rest = a[..a.len() - whole].iter().rev().zip(b[..b.len() - whole].iter().rev());
-    (whole + rest.take_while(|(a, b)| a == b).count()) as u64
 }
 
 #[cfg(test)]
