@@ -263,7 +263,7 @@ impl State {
     }
 
     /// Gives every loose byte its checksum; those that are known need no reading.
-    fn sum_loose(&mut self) -> Result<()> {
+    pub(super) fn sum_loose(&mut self) -> Result<()> {
         self.map.sum_left_over();
         let loose: Vec<Range> = self.map.loose.iter().collect();
         let mut bytes = Vec::new();

@@ -297,7 +297,11 @@ impl WorkingFile {
         state.spoil(Range::new(size, u64::MAX));
         state.rewritten.remove(Range::new(size, u64::MAX));
         state.min_since = state.min_since.min(size);
-        Ok(())
+        match state.map.has_work() {
+            true => Ok(()),
+            // A size that was all that was unsaved is what it was: nothing is kept apart any more.
+            false => state.sum_loose(),
+        }
     }
 }
 
