@@ -10,15 +10,18 @@ use crate::metastore::{self, Durability};
 use crate::metrics::Metrics;
 use crate::nameserver::{NameServer, Settings};
 use crate::rpc::Services;
+use crate::rpc::lasting::Lasting;
 use anyhow::{Context, Result};
 use dfs_proto::local;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 
@@ -150,22 +153,20 @@ async fn listen_on(
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
             if let Some(beside) = bind_beside(listener.local_addr()?) {
-                let served =
-                    router().serve_with_incoming_shutdown(UnixListenerStream::new(beside), until());
+                let served = router().serve_with_incoming_shutdown(unix(beside), until());
                 tasks.spawn(async move { Ok(served.await?) });
             }
-            let incoming = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |conn| {
+            let incoming = TcpListenerStream::new(listener).map(|conn| {
                 let conn = conn?;
                 // Without it a small answer waits 40 ms for the peer's delayed ACK.
                 conn.set_nodelay(true)?;
-                Ok::<_, std::io::Error>(conn)
+                Ok::<_, io::Error>(Lasting::new(conn))
             });
             let served = router().serve_with_incoming_shutdown(incoming, until());
             tasks.spawn(async move { Ok(served.await?) });
         }
         Listen::Unix(path) => {
-            let incoming = UnixListenerStream::new(bind_unix(path)?);
-            let served = router().serve_with_incoming_shutdown(incoming, until());
+            let served = router().serve_with_incoming_shutdown(unix(bind_unix(path)?), until());
             let path = path.clone();
             tasks.spawn(async move {
                 let served = served.await;
@@ -176,6 +177,13 @@ async fn listen_on(
         }
     }
     Ok(())
+}
+
+/// The connections to a Unix socket.
+fn unix(
+    listener: UnixListener,
+) -> impl tokio_stream::Stream<Item = io::Result<Lasting<UnixStream>>> {
+    UnixListenerStream::new(listener).map(|conn| conn.map(Lasting::new))
 }
 
 /// Binds the Unix socket beside a TCP address, for the programs of this host. They do without if

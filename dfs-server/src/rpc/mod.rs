@@ -7,6 +7,7 @@ mod admin;
 mod calls;
 mod coherence;
 mod content;
+pub mod lasting;
 mod meta;
 mod session;
 
