@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<()> {
     let data = DataDir::open(&options.data)?;
     let store = Arc::new(metastore::open(&data.meta_db())?);
     let reserve = (data.space()?.total / RESERVE_PART).clamp(RESERVE_MIN, filestore::RESERVE);
-    // Content is what `fsync` and `close` speak of: it is flushed in every mode.
+    // Objects are flushed in every mode (docs/design/0006).
     let durability = Durability::Strict;
     let (objects, repaired) =
         ObjectStore::open(&data.objects(), filestore::Options { durability, reserve })?;

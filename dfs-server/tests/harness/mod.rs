@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub mod calls;
+pub mod process;
 
 use dfs_proto::call::Request;
 use dfs_proto::v1::calls_client::CallsClient;

@@ -2,7 +2,8 @@
 //! is not there afterwards, and clients that know of it must not go on as if it were.
 //!
 //! Killing a process does not do that, so the moment of the last flush is kept as a copy of the
-//! metadata, taken while the server stands still, and put back after it was killed.
+//! metadata, taken while the server stands still, and put back after it was killed. Numbers are recorded
+//! for good before they are given out, many at a time: those of the test's versions are, with its first.
 
 use dfs_tests::server::Server;
 use dfs_tests::world;
