@@ -353,6 +353,9 @@ impl State {
 
     /// Whether a write of `range` takes no room on disk that is not taken already.
     fn has_room(&self, range: Range) -> bool {
+        if self.from_index {
+            return false;
+        }
         let is_stored = |part: Range| !self.map.holes.covers(part);
         let block = range.align_out(DISK_BLOCK);
         self.map.present.covers(range) && !self.map.holes.overlaps(range)

@@ -64,6 +64,9 @@ struct State {
     /// Version and size are known; what else there is of it is in the index, where nobody looked yet:
     /// who only opens a file may find what he reads in the kernel's memory.
     in_index: bool,
+    /// The map came from the index: a daemon that was killed may have given room back since that was
+    /// written.
+    from_index: bool,
     journal: Option<Journal>,
     owner: Owner,
     /// When the present work began.
@@ -123,6 +126,7 @@ impl WorkingFile {
         let (mut owner, mut since, mut journal) = (Owner::default(), Timestamp::default(), None);
         let new = matches!(start, Start::New(..) | Start::Void(..));
         let in_index = matches!(start, Start::Kept(..));
+        let from_index = matches!(start, Start::Known(..) | Start::Unsaved(..));
         let (map, file) = match start {
             Start::New(ver, size) if size <= SMALL_MAX => {
                 (FileMap::new(ver, size), Store::Memory(Vec::new()))
@@ -170,6 +174,7 @@ impl WorkingFile {
             gone: false,
             map,
             in_index,
+            from_index,
             journal,
         };
         let working = WorkingFile::with(state, shared, ino, counted);
