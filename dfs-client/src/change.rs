@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::interrupt;
 use crate::metadata::Key;
-use crate::rpc::Call;
+use crate::rpc::{Call, Sent};
 use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
@@ -35,7 +35,7 @@ pub(crate) async fn run<Q: Call>(
     client: &Arc<Client>,
     who: &Credentials,
     touched: Vec<Key>,
-    request: Q,
+    (request, sent): (Q, Option<Sent>),
     apply: impl FnOnce(&Client, &Q::Reply) -> Result<()> + Send + 'static,
 ) -> Result<Q::Reply> {
     client.session.gate().await?;
@@ -47,7 +47,7 @@ pub(crate) async fn run<Q: Call>(
         if !Q::VERB.tells_itself() {
             client.tell_all().await;
         }
-        let outcome = client.rpc.call(&who, request).await;
+        let outcome = client.rpc.call_ahead(&who, request, sent).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));
         if let Err(error) = &outcome {
             settle(client, &running.touched, error);

@@ -216,15 +216,26 @@ impl Client {
     /// Before anything is asked, the server hears of the files that were made here and of the names
     /// that were removed: the answer shows them.
     pub(crate) async fn tell_all(&self) {
-        self.removals.over(&self.removals.under_way()).await;
+        self.removals_over(&self.removals.under_way()).await;
         if !self.deferrals.is_empty() {
             self.tell(self.deferrals.all()).await;
+        }
+    }
+
+    /// Returns when no removal is under way in any of these directories.
+    pub(crate) async fn removals_over(&self, dirs: &[Ino]) {
+        if self.removals.touch(dirs) {
+            self.rpc.hurry();
+            self.removals.over(dirs).await;
         }
     }
 
     /// Begins to tell the server of these files, all at a time; the future waits for it. One that is refused stays or is given up; the
     /// commit of its content says so.
     pub(crate) fn tell(&self, files: Vec<Arc<Deferred>>) -> impl Future<Output = ()> + use<> {
+        if !files.is_empty() {
+            self.rpc.hurry();
+        }
         let hooks = self.hooks();
         let tell = |file: Arc<Deferred>| Some(hooks.as_ref()?.tell(file.drawn.ino));
         let tasks: Vec<_> = files.into_iter().filter_map(tell).collect();
@@ -249,7 +260,7 @@ impl Client {
     where
         Q::Reply: Sync,
     {
-        crate::change::run(self, who, touched, request, apply).await
+        crate::change::run(self, who, touched, (request, None), apply).await
     }
 
     /// Attributes as the server knows them: from the cache, else asked.

@@ -5,12 +5,13 @@
 //! gives the directory back. They may overtake each other, so one never depends on another.
 
 use dfs_core::Ino;
+use dfs_core::limits::AHEAD_CALLS;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Most that are under way; the next one waits for the first of them.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = AHEAD_CALLS;
 
 /// See the module.
 #[derive(Debug)]
@@ -53,6 +54,11 @@ impl Removals {
     /// Directories in which some are under way.
     pub(crate) fn under_way(&self) -> Vec<Ino> {
         self.dirs().keys().copied().collect()
+    }
+
+    /// Whether the next one has to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.available_permits() == 0
     }
 
     /// Whether any is under way in one of these directories.

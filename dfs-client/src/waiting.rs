@@ -1,9 +1,10 @@
-//! Who waits for the server: the thread that was asked, or a task of the client's runtime
+//! Who asks the server, and waits for it: the thread that was asked, or a task of the client's runtime
 //! (`docs/design/0034`).
 //!
 //! A thread that has nothing else to do says so with [`allowed`]. What is polled inside then waits
 //! for short calls right there, so that no other thread has to be woken for them; everything else it
-//! leaves to the runtime, as outside.
+//! leaves to the runtime, as outside. A thread that has more to do may still send what is answered
+//! later (`docs/design/0038`).
 
 use crate::interrupt::{self, Interrupt};
 use std::cell::Cell;
@@ -13,26 +14,38 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
-thread_local! {
-    static ALLOWED: Cell<bool> = const { Cell::new(false) };
+/// What a thread may do for the server by itself; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leave {
+    /// Nothing: it is a runtime's.
+    Nothing,
+    /// Send what is answered later.
+    Send,
+    /// The same, and it is about to: what is begun begins here.
+    Sending,
+    /// Wait for an answer.
+    Wait,
 }
 
-/// Runs `work`, which may wait for the server on this thread. It must not be a thread that a runtime
-/// runs on.
-pub fn allowed<T>(work: impl FnOnce() -> T) -> T {
-    struct Reset(bool);
+thread_local! {
+    static LEAVE: Cell<Leave> = const { Cell::new(Leave::Nothing) };
+}
+
+/// Runs `work`, which may do so much on this thread. It must not be a thread that a runtime runs on.
+pub fn allowed<T>(leave: Leave, work: impl FnOnce() -> T) -> T {
+    struct Reset(Leave);
     impl Drop for Reset {
         fn drop(&mut self) {
-            ALLOWED.set(self.0);
+            LEAVE.set(self.0);
         }
     }
-    let _reset = Reset(ALLOWED.replace(true));
+    let _reset = Reset(LEAVE.replace(leave));
     work()
 }
 
-/// Whether this thread may wait.
-pub(crate) fn is_allowed() -> bool {
-    ALLOWED.get()
+/// Whether this thread may do so much.
+pub(crate) fn may(leave: Leave) -> bool {
+    LEAVE.get() >= leave
 }
 
 /// A task that was begun; ends as its [`JoinHandle`] does.
@@ -56,13 +69,24 @@ impl<T> Future for Begun<T> {
     }
 }
 
+/// As [`begin`], also on a thread that may only send.
+pub(crate) fn begin_sending<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Begun<T> {
+    match LEAVE.get() {
+        Leave::Send => allowed(Leave::Sending, || begin(runtime, work)),
+        _ => begin(runtime, work),
+    }
+}
+
 /// Begins a task that nobody can interrupt: on this thread as far as it gets if that one may wait, the
 /// rest in `runtime`.
 pub(crate) fn begin<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Begun<T> {
-    if !is_allowed() {
+    if !may(Leave::Sending) {
         return Begun::Running(runtime.spawn(work));
     }
     let mut work: Pin<Box<dyn Future<Output = T> + Send>> =
@@ -87,13 +111,14 @@ mod tests {
 
     #[test]
     fn thread_may_wait_inside_and_only_there() {
-        assert!(!is_allowed());
-        allowed(|| {
-            allowed(|| assert!(is_allowed()));
-            assert!(is_allowed());
+        assert!(!may(Leave::Send));
+        allowed(Leave::Wait, || {
+            allowed(Leave::Send, || assert!(may(Leave::Send) && !may(Leave::Wait)));
+            assert!(may(Leave::Wait) && may(Leave::Send));
         });
-        let panics = catch_unwind(AssertUnwindSafe(|| allowed(|| panic!("as a request may"))));
-        assert!(panics.is_err() && !is_allowed());
+        let panics =
+            catch_unwind(AssertUnwindSafe(|| allowed(Leave::Wait, || panic!("as a request may"))));
+        assert!(panics.is_err() && !may(Leave::Send));
     }
 
     /// The end of a task, whose runtime is driven by a thread of its own.
@@ -113,8 +138,15 @@ mod tests {
         }
         let (runtime, me) = (runtime(), thread::current().id());
         assert_ne!(on_another_thread(&runtime, begin(runtime.handle(), which())), me);
-        assert_eq!(on_another_thread(&runtime, allowed(|| begin(runtime.handle(), which()))), me);
-        let both = allowed(|| begin(runtime.handle(), which_two()));
+        assert_eq!(
+            on_another_thread(&runtime, allowed(Leave::Wait, || begin(runtime.handle(), which()))),
+            me
+        );
+        let sends = allowed(Leave::Send, || begin_sending(runtime.handle(), which()));
+        assert_eq!(on_another_thread(&runtime, sends), me);
+        let waits = allowed(Leave::Send, || begin(runtime.handle(), which()));
+        assert_ne!(on_another_thread(&runtime, waits), me);
+        let both = allowed(Leave::Wait, || begin(runtime.handle(), which_two()));
         let (first, second) = on_another_thread(&runtime, both);
         assert!(first == me && second != me);
     }
@@ -135,8 +167,9 @@ mod tests {
             task.await.unwrap()
         });
         let mut request = Box::pin(request);
-        let polled =
-            allowed(|| request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        let polled = allowed(Leave::Wait, || {
+            request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        });
         assert!(!polled, "its task is in the runtime");
         assert_eq!(runtime.block_on(request), 5);
     }

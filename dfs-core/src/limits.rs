@@ -78,6 +78,8 @@ pub const AHEAD_STRIPES: u64 = 2;
 pub const AHEAD_AT_ONCE: usize = 4;
 /// The same of all files of a client together.
 pub const AHEAD_OF_ALL: usize = 8;
+/// Calls of a client that are answered when they are sent and under way at a time.
+pub const AHEAD_CALLS: usize = 64;
 /// Background commit of dirty data.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// The same for a handle that appends.

@@ -8,6 +8,7 @@
 use super::disk::{self, io_error};
 use super::folder::Folder;
 use super::journal;
+use dfs_core::limits::AHEAD_CALLS;
 use dfs_core::{Ino, Result};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -15,8 +16,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Most spare journals; each is an open file.
-const SPARES_MAX: usize = 32;
+/// Most spare journals; each is an open file. More than files whose commits are under way at a time.
+const SPARES_MAX: usize = 2 * AHEAD_CALLS;
 /// Larger ones give their room back.
 const SPARE_BYTES: u64 = 128 * 1024;
 

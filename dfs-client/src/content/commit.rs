@@ -7,11 +7,13 @@ use super::plan::{Piece, plan};
 use super::remote::{Wanted, system};
 use super::view::View;
 use crate::cache::Snapshot;
+use crate::change;
 use crate::client::Client;
 use crate::deferred::{Telling, is_final};
 use crate::interrupt;
 use crate::metadata::Key;
-use crate::waiting;
+use crate::rpc::Sent;
+use crate::waiting::{self, Leave};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
 use dfs_core::extent::{Extent, Source};
@@ -24,10 +26,12 @@ use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
 /// What a commit is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Aim {
     /// That others see it: the server answers as it is set.
     Show,
+    /// As `Show`, but to be sent is enough (`docs/design/0038`).
+    Close(Sent),
     /// As `Show`, and the lease goes back with it.
     Return,
     /// fsync(2) or a synchronous write: it survives a power loss when it is answered.
@@ -94,17 +98,35 @@ impl Content {
     }
 
     async fn commit_task(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
-        let (content, file) = (self.arc(), Arc::clone(file));
-        let task = waiting::begin(&self.client.runtime, async move {
-            let _turn = file.commit_queue.lock().await;
-            let result = content.commit_until_clean(&file, aim).await;
+        let sent = aim.sent();
+        let (content, its) = (self.arc(), Arc::clone(file));
+        let work = async move {
+            let _turn = match its.commit_queue.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => {
+                    content.client.rpc.hurry();
+                    its.commit_queue.lock().await
+                }
+            };
+            let result = content.commit_until_clean(&its, &aim).await;
             if let Err(e) = &result {
-                let mut state = file.lock();
+                let mut state = its.lock();
                 state.failures += 1;
                 state.failure = Some(e.clone());
             }
             result
-        });
+        };
+        let task = match sent {
+            Some(sent) => {
+                let work = self.closing(file, &sent, work);
+                let task = waiting::begin_sending(&self.client.runtime, work);
+                if sent.is_set() {
+                    return Ok(true);
+                }
+                task
+            }
+            None => waiting::begin(&self.client.runtime, work),
+        };
         match interrupt::wait(task).await? {
             Ok(result) => result,
             Err(e) => Err(FsError::new(Code::Io, format!("a commit failed: {e}"))),
@@ -113,7 +135,7 @@ impl Content {
 
     /// Commits once, or again after the lease was lost and got back. Whether there was something to
     /// commit: an earlier commit may have taken it.
-    async fn commit_until_clean(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
+    async fn commit_until_clean(&self, file: &Arc<File>, aim: &Aim) -> Result<bool> {
         let losses = file.lock().losses;
         loop {
             // Unsaved bytes without lease: their rescue is under way.
@@ -197,7 +219,7 @@ impl Content {
     }
 
     /// Uploads, then commits. Answers the inode after it and what changed.
-    async fn send(&self, file: &Arc<File>, job: &Job, aim: Aim) -> Result<(Attr, Vec<Extent>)> {
+    async fn send(&self, file: &Arc<File>, job: &Job, aim: &Aim) -> Result<(Attr, Vec<Extent>)> {
         let uploads = job.pieces.iter().any(|piece| matches!(piece, Piece::Object(_)));
         let ver = match &job.ahead {
             Some(ahead) => ahead.ver,
@@ -214,7 +236,7 @@ impl Content {
         file: &Arc<File>,
         job: &Job,
         upload_ver: u64,
-        aim: Aim,
+        aim: &Aim,
     ) -> Result<(Attr, Vec<Extent>)> {
         let mut extents = [job.inline.as_slice(), &job.uploaded].concat();
         extents.extend(self.upload(file, job, upload_ver).await?);
@@ -231,15 +253,15 @@ impl Content {
             extents: extents.iter().map(convert::extent_to).collect(),
             set: Some(convert::set_attr_to(&job.set())),
             attrs_only: !job.content,
-            release: aim == Aim::Return,
-            later: aim != Aim::Sync,
+            release: matches!(aim, Aim::Return),
+            later: !matches!(aim, Aim::Sync),
             create: None,
         };
-        let first = self.send_commit(file, request.clone()).await;
+        let first = self.send_commit(file, request.clone(), aim).await;
         let reply = match first {
             Err(e) if e.code == Code::StaleVersion => {
                 request.base_ver = self.own_newer_base(file, job, e).await?;
-                self.send_commit(file, request).await?
+                self.send_commit(file, request, aim).await?
             }
             other => other?,
         };
@@ -247,9 +269,14 @@ impl Content {
     }
 
     /// Sends a commit; the first one of a file that the server does not know makes it.
-    async fn send_commit(&self, file: &Arc<File>, request: v1::CommitReq) -> Result<v1::CommitRep> {
+    async fn send_commit(
+        &self,
+        file: &Arc<File>,
+        request: v1::CommitReq,
+        aim: &Aim,
+    ) -> Result<v1::CommitRep> {
         let telling = self.client.deferrals.begin(file.ino).await;
-        self.send_telling(file.ino, Some(file), telling, request).await
+        self.send_telling(file.ino, Some(file), telling, (request, aim.sent())).await
     }
 
     /// Sends a commit that tells of a new file, or of none.
@@ -258,12 +285,16 @@ impl Content {
         ino: Ino,
         file: Option<&Arc<File>>,
         telling: Option<Telling>,
-        mut request: v1::CommitReq,
+        (mut request, sent): (v1::CommitReq, Option<Sent>),
     ) -> Result<v1::CommitRep> {
         let made = telling.as_ref().map(|telling| Arc::clone(&telling.file));
         if let Some(made) = &made {
-            made.go_along(&mut request);
+            made.go_along(&mut request, self.changed_at(ino));
         }
+        let sent = sent.filter(|_| made.is_some() && waiting::may(Leave::Send));
+        // Of what nobody else knows, what is known here stays true.
+        let touched = if sent.is_some() { Vec::new() } else { vec![Key::Attr(ino)] };
+        let now = self.now();
         let (asked, late) = (self.client.metadata.asked(), self.client.late.answered());
         let early =
             request.attrs_only && made.is_some() || request.later && self.client.session.relaxed();
@@ -272,6 +303,7 @@ impl Content {
                 true => client.late.add(),
                 false => client.late.flushed(late),
             }
+            client.deferrals.found(reply.roomy, now);
             let (attr, mark) = (convert::need_attr(reply.attr.clone())?, reply.mark);
             let mark = mark.unwrap_or_default();
             match made {
@@ -284,13 +316,14 @@ impl Content {
             Ok(())
         };
         let who = self.committer(ino).await?;
-        let sent = Box::pin(self.client.change(&who, vec![Key::Attr(ino)], request, apply)).await;
-        let Some(telling) = telling else { return sent };
-        let sent = sent.map_err(|error| self.not_made(&telling.file, file, error));
-        if sent.as_ref().err().is_none_or(is_final) {
+        let change = change::run(&self.client, &who, touched, (request, sent), apply);
+        let answer = Box::pin(change).await;
+        let Some(telling) = telling else { return answer };
+        let answer = answer.map_err(|error| self.not_made(&telling.file, file, error));
+        if answer.as_ref().err().is_none_or(is_final) {
             self.client.deferrals.end(telling);
         }
-        sent
+        answer
     }
 
     /// Who commits: the lease is proof enough. But times that ride along are the owner's to set, and

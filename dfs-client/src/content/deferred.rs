@@ -4,6 +4,7 @@ use super::Content;
 use super::inode::File;
 use super::remote::system;
 use crate::deferred::{Deferred, Drawn, TELL_WITHIN, is_final};
+use crate::rpc::Sent;
 use crate::vfs::{OpenFlags, Opened, touched_by};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind, NewMode};
@@ -105,6 +106,7 @@ impl Content {
         if self.client.deferrals.is_empty() {
             return Ok(());
         }
+        self.client.rpc.hurry();
         let cut = |e| Err(FsError::new(Code::Io, format!("a file could not be told: {e}")));
         crate::interrupt::wait(self.begin_telling(ino)).await?.unwrap_or_else(cut)
     }
@@ -112,7 +114,7 @@ impl Content {
     /// Tells in the background: goes on if nobody waits.
     pub(super) fn begin_telling(&self, ino: Ino) -> JoinHandle<Result<()>> {
         let content = self.arc();
-        self.client.runtime.spawn(async move { content.tell_alone(ino).await })
+        self.client.runtime.spawn(async move { content.tell_alone(ino, None).await })
     }
 
     /// The name of a file is to be removed. True: the server could not be told of it, and now never will
@@ -130,11 +132,11 @@ impl Content {
     }
 
     /// Tells of a file without its content: that of a later commit.
-    async fn tell_alone(&self, ino: Ino) -> Result<()> {
+    pub(super) async fn tell_alone(&self, ino: Ino, sent: Option<Sent>) -> Result<()> {
         let Some(telling) = self.client.deferrals.begin(ino).await else { return Ok(()) };
         let request = telling.file.telling();
         let known = self.find(ino);
-        self.send_telling(ino, known.as_ref(), Some(telling), request).await.map(drop)
+        self.send_telling(ino, known.as_ref(), Some(telling), (request, sent)).await.map(drop)
     }
 
     /// Returns when the server was told of what an earlier daemon made and did not tell. Numbers that it

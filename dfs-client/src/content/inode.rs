@@ -102,6 +102,8 @@ pub(crate) struct State {
     pub(crate) batch: Option<Arc<Batch>>,
     /// A commit is about to look at what was written.
     pub(crate) committing: bool,
+    /// A commit was answered when it was sent, and its answer is still to come.
+    pub(crate) closing: bool,
 }
 
 impl File {
@@ -147,6 +149,7 @@ impl File {
                 ahead: Ahead::default(),
                 batch: None,
                 committing: false,
+                closing: false,
             }),
         }
     }

@@ -11,6 +11,7 @@ mod ahead;
 mod background;
 mod beside;
 mod clone;
+mod close;
 mod commit;
 mod deferred;
 mod fetch;

@@ -213,7 +213,7 @@ impl Content {
     /// Errors: why bytes are still unsaved; `Io` if they were put aside; a failure in the background
     /// that no call has reported yet.
     pub async fn flush(&self, fh: u64) -> Result<()> {
-        let settled = self.settle(fh, Aim::Show).await.map(drop);
+        let settled = self.settle(fh, self.aim_of_close(fh)).await.map(drop);
         if let Ok(handle) = self.handles.get(fh) {
             handle.file.lock().mode.closing(fh);
         }
@@ -243,6 +243,7 @@ impl Content {
         }
         // Also when a descriptor is closed the handle may have others, in a child process perhaps: the
         // guaranteed term goes on until the kernel lets go of the handle.
+        let sent = aim.sent();
         let committed = match self.commit_for(&handle.file, aim).await {
             Err(error) if error.code == Code::Interrupted => return Err(error),
             Err(error) => {
@@ -253,7 +254,7 @@ impl Content {
         };
         if !committed {
             // The name of a new file without content.
-            self.tell(handle.file.ino).await?;
+            self.tell_to_close(&handle.file, sent).await?;
         }
         handle.usable(handle.flags.write)?;
         handle.unreported()?;
@@ -272,15 +273,22 @@ impl Content {
         drop(handle);
         self.closed_one(&file, fh);
         self.uncount(&file, flags);
+        if !file.lock().closing {
+            self.look_after_closed(&file);
+        }
+        Ok(())
+    }
+
+    /// Does in the background what is left to do for a file that was closed.
+    pub(super) fn look_after_closed(&self, file: &Arc<File>) {
         let (idle, unsaved) = {
             let state = file.lock();
             (state.open == 0, state.has_work())
         };
         if unsaved || idle && !self.has_names(file.ino) {
-            let content = self.arc();
+            let (content, file) = (self.arc(), Arc::clone(file));
             self.client.runtime.spawn(async move { content.closed(&file, unsaved).await });
         }
-        Ok(())
     }
 
     fn unpin(&self, file: &File, view: &Arc<View>) {

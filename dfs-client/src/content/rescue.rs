@@ -4,10 +4,13 @@
 use super::Content;
 use super::advance::Target;
 use super::inode::File;
-use super::remote::system;
+use super::remote::{Wanted, system};
 use crate::cache::Unsaved;
 use crate::recovered::Meta;
+use dfs_core::attr::Attr;
 use dfs_core::inode_state::{Effect, Event};
+use dfs_core::limits::REPLY_DATA_MAX;
+use dfs_core::range::Range;
 use dfs_core::{Code, Fence, FsError, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,9 +94,15 @@ impl Content {
 
     async fn try_save_aside(&self, file: &Arc<File>) -> Result<()> {
         // Without an answer the old version will do: the next reader learns of the newest.
+        let saved = self.saved_as(file).await;
         let target = self.newest(file).await;
         let _gate = file.gate.write().await;
         let view = file.view();
+        if let Some(Target { ver, size }) = saved {
+            tracing::info!(ino = %file.ino, ver, "unsaved work was saved, and the answer lost");
+            *view.manifest() = super::manifest::Manifest::new(ver, size);
+            return view.working.abandon(ver, size);
+        }
         let Some(work) = view.working.unsaved() else { return Ok(()) };
         let known = self.client.metadata.last_path(file.ino);
         let meta = Meta {
@@ -107,6 +116,25 @@ impl Content {
         *view.manifest() = super::manifest::Manifest::new(target.ver, target.size);
         self.files().conflicts.insert(file.ino, entry.name);
         Ok(())
+    }
+
+    /// The newest version of a small file, if it has what is unsaved here: our own commit made it, and
+    /// nobody heard the answer.
+    async fn saved_as(&self, file: &File) -> Option<Target> {
+        let working = Arc::clone(&file.view().working);
+        let work = working.dirty_snapshot();
+        if !working.has_work() || work.size > u64::from(REPLY_DATA_MAX) {
+            return None;
+        }
+        let wanted = Wanted { have_ver: 0, data_max: REPLY_DATA_MAX, from: 0, opened: true };
+        let newest = self.get_content(&system(), file.ino, wanted).await.ok()?;
+        let data = newest.data.unwrap_or_default();
+        let same = |range: &Range| {
+            let there = data.get(range.start as usize..range.end as usize);
+            there.is_some() && there == working.read_dirty(&[*range]).ok().as_deref()
+        };
+        let Attr { content_ver: ver, size, .. } = newest.attr;
+        (size == work.size && work.ranges.iter().all(same)).then_some(Target { ver, size })
     }
 
     async fn newest(&self, file: &File) -> Target {

@@ -19,7 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 const HEAD: usize = 12;
-/// No more is written: files are made by asking until the server has heard of all.
+/// No more is written: then what is still untold is written anew, and if that is too much files are made
+/// by asking until the server has heard of all.
 const LEN_MAX: u64 = 1 << 20;
 
 /// See the module.
@@ -47,30 +48,47 @@ impl Journal {
         if first {
             (self.generation, self.end) = (self.generation.wrapping_add(1), 0);
         }
-        let payload = file.telling().encode_to_vec();
-        let mut record = Vec::with_capacity(HEAD + payload.len());
-        record.extend(self.generation.to_le_bytes());
-        record.extend((payload.len() as u32).to_le_bytes());
-        record.extend(checksum(self.generation, &payload).to_le_bytes());
-        record.extend(payload);
-        if self.end + record.len() as u64 > LEN_MAX {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.write_all_at(&record, self.end)?;
-        self.end += record.len() as u64;
-        Ok(())
+        let mut records = Vec::new();
+        record(self.generation, file, &mut records);
+        self.write(&records)
     }
 
-    /// Has these files and no others.
+    /// Has these files and no others, in one write.
     pub(super) fn set<'a>(
         &mut self,
         files: impl Iterator<Item = &'a Arc<Deferred>>,
     ) -> io::Result<()> {
-        // Even if nothing follows.
-        self.end = 0;
-        self.file.write_all_at(&[0; HEAD], 0)?;
-        files.enumerate().try_for_each(|(n, file)| self.add(file, n == 0))
+        (self.generation, self.end) = (self.generation.wrapping_add(1), 0);
+        let mut records = Vec::new();
+        files.for_each(|file| record(self.generation, file, &mut records));
+        if records.is_empty() {
+            return self.file.write_all_at(&[0; HEAD], 0);
+        }
+        self.write(&records)
     }
+
+    fn write(&mut self, records: &[u8]) -> io::Result<()> {
+        if self.end + records.len() as u64 > LEN_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all_at(records, self.end)?;
+        self.end += records.len() as u64;
+        Ok(())
+    }
+}
+
+/// Appends what tells of a file.
+fn record(generation: u32, file: &Deferred, records: &mut Vec<u8>) {
+    let request = file.telling();
+    let len = request.encoded_len();
+    records.reserve(HEAD + len);
+    records.extend(generation.to_le_bytes());
+    records.extend((len as u32).to_le_bytes());
+    let head = records.len();
+    records.extend([0; 4]);
+    request.encode(records).expect("a vector grows");
+    let sum = checksum(generation, &records[head + 4..]);
+    records[head..head + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn checksum(generation: u32, payload: &[u8]) -> u32 {

@@ -26,6 +26,8 @@ use tokio::sync::OwnedMutexGuard;
 pub(crate) const TELL_WITHIN: Duration = Duration::from_millis(10);
 /// A server that had no room, or did not answer, is told nothing new for so long.
 const PAUSE: Duration = Duration::from_secs(10);
+/// A server that had much room may have none after so long.
+const ROOMY: Duration = Duration::from_secs(1);
 /// More numbers are drawn when so few are left.
 const STOCK_LOW: usize = 32;
 
@@ -81,12 +83,13 @@ impl Deferred {
             attrs_only: true,
             ..v1::CommitReq::default()
         };
-        self.go_along(&mut request);
+        self.go_along(&mut request, None);
         request
     }
 
     /// Has a commit make it, with the mode and owner it got since.
-    pub(crate) fn go_along(&self, request: &mut v1::CommitReq) {
+    /// `changed_at`: its last change, if there was one.
+    pub(crate) fn go_along(&self, request: &mut v1::CommitReq, changed_at: Option<Timestamp>) {
         let changed = self.changed();
         let set = request.set.get_or_insert_default();
         (set.mode, set.uid, set.gid) = (changed.mode, changed.uid, changed.gid);
@@ -97,6 +100,7 @@ impl Deferred {
             mode: self.mode.mode,
             umask: self.mode.umask,
             at: Some(convert::time_to(self.at)),
+            changed_at: changed_at.map(convert::time_to),
         }));
     }
 }
@@ -129,6 +133,8 @@ struct Stock {
     asked: bool,
     /// None are given out before.
     paused_until: BootTime,
+    /// The server has much room, for all that is known.
+    roomy_until: BootTime,
     /// Counts the times that numbers became void.
     age: u64,
 }
@@ -200,6 +206,16 @@ impl Deferrals {
         now < self.stock().paused_until
     }
 
+    /// The server answered a commit and has much room, or not.
+    pub(crate) fn found(&self, roomy: bool, now: BootTime) {
+        self.stock().roomy_until = if roomy { now + ROOMY } else { now };
+    }
+
+    /// Whether what is sent will not be refused for want of room.
+    pub(crate) fn has_room(&self, now: BootTime) -> bool {
+        now < self.stock().roomy_until
+    }
+
     /// Keeps such files in this file from now on. Returns what tells the server of those that an earlier
     /// daemon left there.
     pub(crate) fn keep_in(&self, path: &Path) -> Result<Vec<v1::CommitReq>> {
@@ -222,10 +238,23 @@ impl Deferrals {
 
     /// It was made: the next daemon shall know. A failure costs no more than that.
     pub(crate) fn note(&self, file: &Deferred) {
+        if let Err(error) = self.try_note(file) {
+            tracing::warn!(%error, "a new file cannot be noted on disk");
+        }
+    }
+
+    fn try_note(&self, file: &Deferred) -> std::io::Result<()> {
         let files = self.files();
         let first = files.keys().all(|ino| *ino == file.drawn.ino);
-        if let Some(Err(error)) = self.journal().as_mut().map(|journal| journal.add(file, first)) {
-            tracing::warn!(%error, "a new file cannot be noted on disk");
+        match &mut *self.journal() {
+            Some(journal) => match journal.add(file, first) {
+                // What was told since takes most of it.
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    journal.set(files.values())
+                }
+                other => other,
+            },
+            None => Ok(()),
         }
     }
 
@@ -243,6 +272,11 @@ impl Deferrals {
         if self.files().remove(&ino).is_some() {
             self.count.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Whether the server has not heard of it.
+    pub(crate) fn has(&self, ino: Ino) -> bool {
+        !self.is_empty() && self.files().contains_key(&ino)
     }
 
     /// All.

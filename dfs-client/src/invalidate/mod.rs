@@ -179,6 +179,7 @@ impl Client {
         if files.is_empty() && !self.removals.touch(&dirs) {
             return Some(ack);
         }
+        self.rpc.hurry();
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
         let (told, removals) = (self.tell(files), Arc::clone(&self.removals));
         self.runtime.spawn(async move {

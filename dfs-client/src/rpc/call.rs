@@ -1,7 +1,8 @@
 //! One unary call, from the first attempt to its answer.
 
 use super::backoff::Attempts;
-use super::{Call, Rpc, Verb};
+use super::direct;
+use super::{Call, Rpc, Sent, Verb};
 use crate::interrupt;
 use crate::session::Identity;
 use crate::session::ops::Op;
@@ -38,16 +39,17 @@ impl Rpc {
         who: &'a Credentials,
         request: Q,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        self.call_and_say(who, request, || {})
+        self.call_ahead(who, request, None)
     }
 
-    /// As [`call`](Rpc::call); calls `sent` when the first attempt is about to be sent.
-    pub(crate) fn call_and_say<'a, Q: Call, S: FnOnce() + Send + 'a>(
+    /// As [`call`](Rpc::call). If the thread that polls this first may send, it does so, and then says
+    /// so in `sent`: the call will be carried out, whatever becomes of this client's program.
+    pub(crate) fn call_ahead<'a, Q: Call>(
         &'a self,
         who: &'a Credentials,
         request: Q,
-        sent: S,
-    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q, S>>> {
+        sent: Option<Sent>,
+    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
         Box::pin(self.until_answered(who, request, sent))
     }
 
@@ -55,9 +57,8 @@ impl Rpc {
         &self,
         who: &Credentials,
         mut request: Q,
-        sent: impl FnOnce() + Send,
+        mut sent: Option<Sent>,
     ) -> Result<Q::Reply> {
-        let mut sent = Some(sent);
         let mut attempts = Attempts::new(self);
         let mut op: Option<Op<'_>> = None;
         // Whether an attempt may have had an effect that we did not hear of.
@@ -73,11 +74,12 @@ impl Rpc {
             }
             request.set_caller(self.caller(identity, op.as_ref(), who));
             self.metrics.sent(Q::VERB);
-            if let Some(sent) = sent.take() {
-                sent();
-            }
             let begun = Instant::now();
-            let answer = match self.direct(&request) {
+            let direct = match sent.take() {
+                Some(sent) => self.ahead(&request, &sent).await,
+                None => None,
+            };
+            let answer = match direct.or_else(|| self.direct(&request)) {
                 Some(Ok(reply)) => Ok(Ok(reply)),
                 failed => {
                     doubtful |= failed.is_some();
@@ -133,6 +135,19 @@ impl Rpc {
             return None;
         }
         let answer = self.direct.call(|| request.packed(), PATIENT)?;
+        Some(answer.and_then(Q::unpacked))
+    }
+
+    /// Sends once over the direct line, if the caller may, and waits for the answer like anybody.
+    async fn ahead<Q: Call>(&self, request: &Q, sent: &Sent) -> Option<Result<Q::Reply, Status>> {
+        if !self.is_answering() {
+            return None;
+        }
+        let answer = match self.direct.send(|| request.packed(), sent)? {
+            Ok(answering) => timeout(PATIENT, answering).await,
+            Err(status) => Ok(Err(status)),
+        };
+        let answer = answer.unwrap_or_else(|_| Err(direct::no_answer()));
         Some(answer.and_then(Q::unpacked))
     }
 

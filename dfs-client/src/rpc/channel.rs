@@ -1,8 +1,9 @@
 //! Connections to the server: three, so that bulk data delays neither metadata nor renewals; and that of
 //! [`Direct`](super::direct::Direct).
 
-use super::connector::{local_or_tcp, unix};
+use super::connector::{counted, local_or_tcp, unix};
 use super::stream::CallStream;
+use super::written::Written;
 use crate::config::Address;
 use dfs_core::limits::MESSAGE_MAX;
 use dfs_core::{Code, FsError, Result};
@@ -107,26 +108,39 @@ pub(super) fn call_stream(channel: Channel, runtime: Handle) -> CallStream {
     CallStream::new(client, runtime)
 }
 
-pub(super) fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
-    match server {
+fn connect(server: &Address, purpose: Purpose) -> Result<Channel> {
+    let endpoint = endpoint(server, purpose)?;
+    Ok(match (server, purpose) {
+        // TCP carries bulk data in larger pieces than a Unix socket's buffer has room for.
+        (Address::Tcp(_), Purpose::Data) => endpoint.connect_lazy(),
+        (Address::Tcp(_), _) => endpoint.connect_with_connector_lazy(local_or_tcp()),
+        (Address::Unix(path), _) => endpoint.connect_with_connector_lazy(unix(path.clone())),
+    })
+}
+
+/// A connection for [`Purpose::Direct`] that counts what it writes.
+pub(super) fn connect_direct(server: &Address, written: &Written) -> Result<Channel> {
+    let endpoint = endpoint(server, Purpose::Direct)?;
+    Ok(match server {
+        Address::Tcp(_) => endpoint.connect_with_connector_lazy(counted(local_or_tcp(), written)),
+        Address::Unix(path) => {
+            endpoint.connect_with_connector_lazy(counted(unix(path.clone()), written))
+        }
+    })
+}
+
+fn endpoint(server: &Address, purpose: Purpose) -> Result<Endpoint> {
+    let endpoint = match server {
         Address::Tcp(host_port) => {
             let uri = format!("http://{host_port}");
-            let endpoint = Endpoint::from_shared(uri).map_err(|e| {
+            Endpoint::from_shared(uri).map_err(|e| {
                 FsError::new(Code::Invalid, format!("server address '{host_port}': {e}"))
-            })?;
-            let endpoint = settings(endpoint, purpose);
-            // TCP carries bulk data in larger pieces than a Unix socket's buffer has room for.
-            Ok(match purpose {
-                Purpose::Data => endpoint.connect_lazy(),
-                _ => endpoint.connect_with_connector_lazy(local_or_tcp()),
-            })
+            })?
         }
-        Address::Unix(path) => {
-            // The name is only for the HTTP headers: the connector knows the way.
-            let endpoint = settings(Endpoint::from_static("http://dfs"), purpose);
-            Ok(endpoint.connect_with_connector_lazy(unix(path.clone())))
-        }
-    }
+        // The name is only for the HTTP headers: the connector knows the way.
+        Address::Unix(_) => Endpoint::from_static("http://dfs"),
+    };
+    Ok(settings(endpoint, purpose))
 }
 
 fn settings(endpoint: Endpoint, purpose: Purpose) -> Endpoint {

@@ -2,6 +2,7 @@
 //! host (`docs/design/0029`).
 
 use super::channel::CONNECT_TIMEOUT;
+use super::written::{Counted, Written};
 use dfs_proto::local;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -42,6 +43,21 @@ pub(super) fn local_or_tcp()
             let stream = tcp.oneshot(uri).await.map_err(io::Error::other)?;
             Ok(TokioIo::new(Either::Right(stream.into_inner())))
         }
+    })
+}
+
+/// The same connections, which count what they write.
+pub(super) fn counted<C, S>(
+    connector: S,
+    written: &Written,
+) -> impl Service<Uri, Response = TokioIo<Counted<C>>, Error = io::Error, Future: Send> + Send + use<C, S>
+where
+    C: Send + 'static,
+    S: Service<Uri, Response = TokioIo<C>, Error = io::Error, Future: Send> + Send,
+{
+    let written = written.clone();
+    connector.map_response(move |io: TokioIo<C>| {
+        TokioIo::new(Counted::new(io.into_inner(), written.clone()))
     })
 }
 

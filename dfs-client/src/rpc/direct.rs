@@ -1,28 +1,39 @@
-//! Calls that the calling thread waits for itself (`docs/design/0034`).
+//! Calls that the thread that was asked makes itself, over a connection of its own: no other thread of
+//! the client is woken.
 //!
-//! Such a call goes over a connection of its own, which only the thread that waits drives: it writes
-//! the request and reads the answer, and no other thread of the client is woken. One at a time; who
-//! finds the line taken goes the usual way.
-//!
-//! Between calls nobody drives it. A server that pings in vain, or stops, closes it: the next call finds
-//! that out at once and goes the usual way, the one after it opens the line anew.
+//! It waits for the answer (`docs/design/0034`), one thread at a time; who finds the line taken goes
+//! the usual way. Or it only sends the call, whose answer comes later (0038).
 
-use super::channel::{Purpose, call_stream, connect};
-use super::stream::CallStream;
+mod line;
+
+use super::stream::Answering;
 use crate::config::Address;
-use crate::waiting;
-use dfs_core::{Code, FsError, Result};
+use crate::waiting::{self, Leave};
+use dfs_core::limits::AHEAD_CALLS;
 use dfs_proto::status;
 use dfs_proto::v1::{one_answer, one_call};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Runtime};
+use line::Line;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tonic::Status;
 
-/// A call that took longer says that waiting is not worth a thread.
-const SLOW: Duration = Duration::from_millis(20);
-/// For so long no thread waits then.
-const AVOID: Duration = Duration::from_secs(5);
+/// Answers that came are looked for this long by a thread that has to wait for them.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Says that a call is written to the connection. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// The line of one client, opened when first used.
 #[derive(Debug)]
@@ -45,15 +56,55 @@ impl Direct {
         request: impl FnOnce() -> Option<one_call::Request>,
         limit: Duration,
     ) -> Option<Result<one_answer::Reply, Status>> {
-        if !waiting::is_allowed() {
+        if !waiting::may(Leave::Wait) {
             return None;
         }
-        self.line()?.call(request, limit)
+        let mut turn = self.line()?.enter()?;
+        if !turn.is_worth_it() {
+            return None;
+        }
+        turn.call(request()?, limit)
+    }
+
+    /// Makes a call on this thread, if it may, and says so in `sent` if it is written to a line that the
+    /// server has opened. None: the call was not made.
+    pub(super) fn send(
+        &self,
+        request: impl FnOnce() -> Option<one_call::Request>,
+        sent: &Sent,
+    ) -> Option<Result<Answering, Status>> {
+        if !waiting::may(Leave::Send) {
+            return None;
+        }
+        let mut turn = self.line()?.enter()?;
+        if turn.is_absent() || turn.under_way() >= AHEAD_CALLS {
+            return None;
+        }
+        let open = turn.is_open();
+        Some(turn.send(request()?).map(|(answering, written)| {
+            if written && open {
+                sent.set();
+            }
+            answering
+        }))
+    }
+
+    /// Somebody is about to wait for answers of calls that were only sent: they come as soon as the server
+    /// gives them. A thread that may wait does so here, for a while.
+    pub(super) fn hurry(&self) {
+        let Some(Some(line)) = self.line.get() else { return };
+        if !line.is_waited_for() {
+            return;
+        }
+        match waiting::may(Leave::Wait).then(|| line.enter()).flatten() {
+            Some(mut turn) => turn.settle(SETTLE),
+            None => line.hurry(),
+        }
     }
 
     /// Whether a thread that may wait would do so now.
     pub(super) fn is_free(&self) -> bool {
-        self.line().is_some_and(|line| line.0.try_lock().is_ok_and(|state| state.is_worth_it()))
+        self.line().is_some_and(Line::is_free)
     }
 
     fn line(&self) -> Option<&Line> {
@@ -65,65 +116,9 @@ impl Direct {
     }
 }
 
-#[derive(Debug)]
-struct Line(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    /// Drives the connection; there until the end.
-    runtime: Option<Runtime>,
-    calls: CallStream,
-    /// Nobody waits before.
-    slow_until: Option<Instant>,
-}
-
-impl State {
-    fn is_worth_it(&self) -> bool {
-        self.slow_until.is_none_or(|until| Instant::now() >= until) && !self.calls.is_absent()
-    }
-}
-
-impl Line {
-    fn open(server: &Address) -> Result<Line> {
-        let failed = |e| FsError::new(Code::Io, format!("no runtime for the direct line: {e}"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let channel = {
-            let _inside = runtime.enter();
-            connect(server, Purpose::Direct)?
-        };
-        let calls = call_stream(channel, runtime.handle().clone());
-        Ok(Line(Mutex::new(State { runtime: Some(runtime), calls, slow_until: None })))
-    }
-
-    fn call(
-        &self,
-        request: impl FnOnce() -> Option<one_call::Request>,
-        limit: Duration,
-    ) -> Option<Result<one_answer::Reply, Status>> {
-        let mut state = self.0.try_lock().ok()?;
-        if !state.is_worth_it() {
-            return None;
-        }
-        let (runtime, request, begun) = (state.runtime.as_ref()?, request()?, Instant::now());
-        let answer = runtime.block_on(tokio::time::timeout(limit, state.calls.call(request)));
-        if begun.elapsed() > SLOW {
-            state.slow_until = Some(Instant::now() + AVOID);
-        }
-        match answer {
-            Ok(answer) => answer.transpose(),
-            Err(_) => Some(Err(status::ended("no answer on the direct line in time"))),
-        }
-    }
-}
-
-impl Drop for Line {
-    /// Wherever that is, a runtime's thread too.
-    fn drop(&mut self) {
-        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = state.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// The error of a call without answer.
+pub(super) fn no_answer() -> Status {
+    status::ended("no answer on the direct line in time")
 }
 
 #[cfg(test)]

@@ -12,10 +12,12 @@ mod listing;
 mod objects;
 mod stream;
 mod verbs;
+mod written;
 
 pub(crate) use backoff::jitter;
 pub use channel::Channels;
 pub(crate) use channel::session_client;
+pub(crate) use direct::Sent;
 pub use listing::Pages;
 pub use verbs::{Call, Verb};
 
@@ -70,6 +72,11 @@ impl Rpc {
     /// Whether a thread that may wait for the server ([`crate::waiting`]) would do so now.
     pub(crate) fn is_line_free(&self) -> bool {
         self.is_answering() && self.direct.is_free()
+    }
+
+    /// Somebody is about to wait for answers of calls that were only sent.
+    pub(crate) fn hurry(&self) {
+        self.direct.hurry();
     }
 
     /// Ends when the server is found not to answer.

@@ -4,10 +4,12 @@ use dfs_proto::status;
 use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::{OneAnswer, OneCall, one_answer, one_call};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -27,12 +29,16 @@ pub struct CallStream {
 struct Line {
     calls: mpsc::UnboundedSender<OneCall>,
     waiting: Mutex<Waiting>,
+    /// No call waits any more.
+    quiet: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
     answers: HashMap<u64, oneshot::Sender<Result<one_answer::Reply, Status>>>,
+    /// The server has the stream.
+    opened: bool,
     /// Why the stream has ended.
     ended: Option<Status>,
 }
@@ -63,12 +69,46 @@ impl CallStream {
     }
 
     async fn answer(&self, request: one_call::Request) -> Result<one_answer::Reply, Status> {
+        self.begin(request)?.await
+    }
+
+    /// Makes a call, whose answer comes while the stream is driven. Errors: why the stream ended.
+    pub fn begin(&self, request: one_call::Request) -> Result<Answering, Status> {
         let line = self.line();
         let (id, answer) = line.begin()?;
-        let _waiting = Begun { line: &line, id };
         // Of a line that has just ended the answer says why.
         let _ = line.calls.send(OneCall { id, request: Some(request) });
-        answer.await.unwrap_or_else(|_| Err(status::ended("the stream of calls ended")))
+        Ok(Answering { line, id, answer })
+    }
+
+    /// Whether the server has the stream, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.present().is_some_and(|line| {
+            let waiting = line.waiting();
+            waiting.opened && waiting.ended.is_none()
+        })
+    }
+
+    /// How many calls wait for an answer.
+    pub fn under_way(&self) -> usize {
+        self.present().map_or(0, |line| line.waiting().answers.len())
+    }
+
+    /// Returns when no call waits for an answer.
+    pub async fn quiet(&self) {
+        while let Some(line) = self.present() {
+            let quiet = line.quiet.notified();
+            tokio::pin!(quiet);
+            quiet.as_mut().enable();
+            if line.waiting().answers.is_empty() {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    fn present(&self) -> Option<Arc<Line>> {
+        self.line.lock().expect("no panic under this lock").clone()
     }
 
     fn line(&self) -> Arc<Line> {
@@ -79,7 +119,7 @@ impl CallStream {
             return Arc::clone(line);
         }
         let (calls, queue) = mpsc::unbounded_channel();
-        let line = Arc::new(Line { calls, waiting: Mutex::default() });
+        let line = Arc::new(Line { calls, waiting: Mutex::default(), quiet: Notify::new() });
         *present = Some(Arc::clone(&line));
         self.runtime.spawn(self.clone().serve(Arc::clone(&line), queue));
         line
@@ -89,6 +129,7 @@ impl CallStream {
     async fn serve(mut self, line: Arc<Line>, queue: mpsc::UnboundedReceiver<OneCall>) {
         let status = match self.client.run(UnboundedReceiverStream::new(queue)).await {
             Ok(answers) => {
+                line.waiting().opened = true;
                 let mut answers = answers.into_inner();
                 loop {
                     match answers.message().await {
@@ -126,7 +167,7 @@ impl Line {
 
     fn answered(&self, answer: OneAnswer) {
         // Whoever asked may have given up.
-        let Some(tell) = self.waiting().answers.remove(&answer.id) else { return };
+        let Some(tell) = self.take(answer.id) else { return };
         let _ = tell.send(match answer.reply {
             Some(one_answer::Reply::Unread(unread)) => Err(status::from_unread(unread)),
             Some(reply) => Ok(reply),
@@ -141,18 +182,41 @@ impl Line {
         for (_, tell) in waiting.answers.drain() {
             let _ = tell.send(Err(status.clone()));
         }
+        drop(waiting);
+        self.quiet.notify_waiters();
+    }
+
+    fn take(&self, id: u64) -> Option<oneshot::Sender<Result<one_answer::Reply, Status>>> {
+        let mut waiting = self.waiting();
+        let tell = waiting.answers.remove(&id);
+        if tell.is_some() && waiting.answers.is_empty() {
+            self.quiet.notify_waiters();
+        }
+        tell
     }
 }
 
-/// A call whose answer somebody waits for, until this is dropped.
-struct Begun<'a> {
-    line: &'a Line,
+/// A call whose answer somebody waits for, until this is dropped. Errors: those of the server for this
+/// call; why the stream ended.
+#[derive(Debug)]
+pub struct Answering {
+    line: Arc<Line>,
     id: u64,
+    answer: oneshot::Receiver<Result<one_answer::Reply, Status>>,
 }
 
-impl Drop for Begun<'_> {
+impl Future for Answering {
+    type Output = Result<one_answer::Reply, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_| Err(status::ended("the stream of calls ended"))))
+    }
+}
+
+impl Drop for Answering {
     fn drop(&mut self) {
-        self.line.waiting().answers.remove(&self.id);
+        drop(self.line.take(self.id));
     }
 }
 

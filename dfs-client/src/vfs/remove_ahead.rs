@@ -6,7 +6,8 @@ use crate::client::Client;
 use crate::config::Patience;
 use crate::interrupt;
 use crate::metadata::{Asked, Key};
-use crate::rpc::Call;
+use crate::rpc::{Call, Sent};
+use crate::waiting;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
@@ -14,7 +15,6 @@ use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 impl Vfs {
     /// Removes a name of a directory that only this client knows, and lets the server hear of it by
@@ -42,8 +42,11 @@ impl Vfs {
         }
         let mut given_back_after = vec![dir];
         if directory {
-            interrupt::wait(client.removals.over(&[victim])).await?;
+            interrupt::wait(client.removals_over(&[victim])).await?;
             given_back_after.push(victim);
+        }
+        if client.removals.is_full() {
+            client.rpc.hurry();
         }
         // Before it is seen: who is asked for the directory back finds it.
         let under_way = interrupt::wait(client.removals.begin(given_back_after)).await?;
@@ -62,20 +65,14 @@ impl Vfs {
             return Ok(false);
         }
         let removal = Ahead { client: Arc::clone(client), asked, dir, name: name.clone(), victim };
-        let (tell, sent) = oneshot::channel();
-        let (who, request) = (who.clone(), request(at));
-        let task = client.runtime.spawn(async move {
-            let carried_out = removal.carry_out(&who, request, tell).await;
+        let sent = Sent::default();
+        let (who, request, its) = (who.clone(), request(at), sent.clone());
+        let task = waiting::begin_sending(&client.runtime, async move {
+            let carried_out = removal.carry_out(&who, request, its).await;
             drop(under_way);
             carried_out
         });
-        // In the runtime, whoever asked: the connection's task writes it before this one goes on.
-        let written = client.runtime.spawn(async move {
-            let sent = sent.await.is_ok();
-            tokio::task::yield_now().await;
-            sent
-        });
-        if !matches!(interrupt::wait(written).await?, Ok(true)) {
+        if !sent.is_set() {
             let cut = |e| Err(FsError::new(Code::Io, format!("a removal did not end: {e}")));
             interrupt::wait(task).await?.unwrap_or_else(cut)?;
         }
@@ -93,21 +90,12 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Follows it to its end; `sent` hears when it is sent. Errors: it is undone.
-    async fn carry_out<Q>(
-        self,
-        who: &Credentials,
-        request: Q,
-        sent: oneshot::Sender<()>,
-    ) -> Result<()>
+    /// Follows it to its end; `sent` says when it is sent. Errors: it is undone.
+    async fn carry_out<Q>(self, who: &Credentials, request: Q, sent: Sent) -> Result<()>
     where
         Q: Call<Reply = v1::RemoveRep>,
     {
-        let say = || {
-            // Who asked may have been interrupted.
-            let _ = sent.send(());
-        };
-        let reply = self.client.rpc.call_and_say(who, request, say).await;
+        let reply = self.client.rpc.call_ahead(who, request, Some(sent)).await;
         reply.and_then(|reply| self.told(reply)).inspect_err(|error| self.refused(error))
     }
 

@@ -6,7 +6,7 @@ use crate::callers;
 use crate::waitlist::Waiting;
 use dfs_client::interrupt::{self, Interrupt};
 use dfs_client::vfs::Vfs;
-use dfs_client::waiting;
+use dfs_client::waiting::{self, Leave};
 use dfs_core::access::{Credentials, Privilege};
 use dfs_core::{FsError, Ino};
 use fuser::Errno;
@@ -149,7 +149,8 @@ impl Prepared<'_> {
         // Nobody is woken by this poll; the runtime polls again as soon as it has the task.
         let mut cx = Context::from_waker(Waker::noop());
         let mut poll = || self.task.as_mut().poll(&mut cx);
-        let polled = if here { waiting::allowed(poll) } else { poll() };
+        let leave = if here { Leave::Wait } else { Leave::Send };
+        let polled = waiting::allowed(leave, &mut poll);
         if polled.is_pending() {
             self.run();
         }

@@ -67,13 +67,13 @@ pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.unlink(&who, dir, &name).await };
-    call.serve_asking(reply, work, |reply, ()| reply.ok());
+    call.serve(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rmdir(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.rmdir(&who, dir, &name).await };
-    call.serve_asking(reply, work, |reply, ()| reply.ok());
+    call.serve(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn rename(

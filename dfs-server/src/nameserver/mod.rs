@@ -38,6 +38,7 @@ use journal::{Fact, Journal, Record, Then, rows_of};
 use machines::Machines;
 pub use outbox::Message;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 /// Who asks, checked for form.
@@ -80,6 +81,8 @@ pub struct NameServer {
     cookie_key: [u8; 16],
     /// Content versions below were given before this start.
     first_version: u64,
+    /// See [`NameServer::is_roomy`].
+    roomy: AtomicBool,
     committer: Committer,
     machines: Mutex<Machines>,
     journal: Mutex<Journal>,

@@ -12,10 +12,14 @@ use dfs_core::hub::{self, Key, MutationId};
 use dfs_core::range::Range;
 use dfs_core::{Code, Fence, FsError, GrantId, Ino, OpId, Result, Seq, SessionId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Times the intents may change between planning and holding before the client is asked to retry.
 const REPLANS: usize = 16;
+
+/// Free bytes above the reserve with which nothing that is under way is refused for want of room.
+const ROOMY: u64 = 256 << 20;
 
 /// A change as a client asks for it.
 #[derive(Clone)]
@@ -188,11 +192,21 @@ impl NameServer {
 
     /// Refuses what needs room when little is left.
     fn check_room(&self, op: &dyn Op) -> Result<()> {
-        if !op.grows() || self.objects.statfs()?.available >= self.settings.reserve_bytes {
+        if !op.grows() {
+            return Ok(());
+        }
+        let (available, reserve) = (self.objects.statfs()?.available, self.settings.reserve_bytes);
+        self.roomy.store(available >= reserve.saturating_add(ROOMY), Ordering::Relaxed);
+        if available >= reserve {
             return Ok(());
         }
         let text = format!("{}: the disk of the server is full", op.verb());
         Err(FsError::new(Code::NoSpace, text))
+    }
+
+    /// Whether the disk had room for many more changes when the last one was looked at.
+    pub fn is_roomy(&self) -> bool {
+        self.roomy.load(Ordering::Relaxed)
     }
 
     fn check_guard(&self, caller: &Caller, guard: Option<Guard>) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::metastore::{Batch, Durability, MetaStore, Recovered, store_mark};
 use dfs_core::seq::Sequencer;
 use dfs_core::session::{self, LostItem, OpenSession};
 use dfs_core::{Ino, Result, Seq, hub};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// How often time passes for the machines: all their deadlines are longer by far.
@@ -52,6 +53,7 @@ impl NameServer {
             settings,
             cookie_key: recovered.cookie_key,
             first_version,
+            roomy: AtomicBool::new(false),
             committer,
             machines: Mutex::new(Machines::new(seq)),
             journal: Mutex::default(),

@@ -55,9 +55,10 @@ fn named(extents: &[Extent]) -> BTreeMap<ObjectName, u64> {
     ends
 }
 
-fn commit_rep(applied: &Applied) -> CommitRep {
+fn commit_rep(applied: &Applied, roomy: bool) -> CommitRep {
     let (mark, outcome) = (Some(mark_of(applied)), &applied.outcome);
-    CommitRep { fail: None, mark, attr: attr_of(&outcome.object), dir: attr_of(&outcome.dir) }
+    let (attr, dir) = (attr_of(&outcome.object), attr_of(&outcome.dir));
+    CommitRep { fail: None, mark, attr, dir, roomy }
 }
 
 /// A lock that programs of other clients may share.
@@ -114,7 +115,7 @@ impl Services {
         if let Err(error) = named(&extents).into_iter().try_for_each(check) {
             // A commit that is repeated has ended its upload.
             let answered = self.server.answered(&caller)?;
-            return answered.map(|applied| commit_rep(&applied)).ok_or(error);
+            return answered.map(|applied| commit_rep(&applied, false)).ok_or(error);
         }
         let commit = op::Commit {
             ino: guard.ino,
@@ -138,6 +139,7 @@ impl Services {
                     name: name_of(&file.name)?,
                     mode: NewMode { mode: file.mode, umask: file.umask },
                     at: time_from(file.at)?,
+                    changed_at: file.changed_at.map(|at| time_from(Some(at))).transpose()?,
                     commit,
                 };
                 self.server.make_file(&caller, guard, make).await?
@@ -149,7 +151,7 @@ impl Services {
             // Taken by force since the commit: then it is given back already.
             let _ = self.server.release(&caller, guard);
         }
-        Ok(commit_rep(&applied))
+        Ok(commit_rep(&applied, self.server.is_roomy()))
     }
 
     async fn copy(&self, req: CloneReq) -> Result<CommitRep> {
@@ -163,7 +165,8 @@ impl Services {
         };
         let guard = guard(req.dst, req.grant, req.fence);
         let mutation = Mutation { guard: Some(guard), ..Mutation::new(clone) };
-        Ok(commit_rep(&self.server.mutate(self.caller(&req), mutation).await?))
+        let applied = self.server.mutate(self.caller(&req), mutation).await?;
+        Ok(commit_rep(&applied, self.server.is_roomy()))
     }
 
     async fn lock_file(&self, req: LockReq) -> Result<LockRep> {

@@ -6,11 +6,12 @@ use dfs_core::extent::Source;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use dfs_proto::call::Reply;
+use dfs_proto::v1::calls_server::Calls;
 use dfs_proto::v1::coherence_server::Coherence;
 use dfs_proto::v1::file_store_server::FileStore;
 use dfs_proto::v1::session_server::Session;
 use dfs_proto::v1::*;
-use dfs_proto::{convert, v1};
+use dfs_proto::{convert, status, v1};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_stream::wrappers::ReceiverStream;
@@ -50,6 +51,8 @@ pub(super) struct Store {
     pub(super) unit: u64,
     /// It says that it runs `--durability relaxed`.
     pub(super) relaxed: bool,
+    /// It says that it has much room.
+    pub(super) roomy: bool,
     /// There is no room for objects.
     pub(super) full: bool,
     /// Objects refused.
@@ -249,7 +252,8 @@ impl Store {
 
     fn commit_rep(&mut self, ino: u64) -> Result<CommitRep> {
         let mark = Some(self.mark());
-        Ok(CommitRep { mark, attr: Some(convert::attr_to(&self.attr(ino))), ..Default::default() })
+        let attr = Some(convert::attr_to(&self.attr(ino)));
+        Ok(CommitRep { mark, attr, roomy: self.roomy, ..Default::default() })
     }
 }
 
@@ -322,6 +326,34 @@ impl Coherence for Fake {
     }
     async fn test_lock(&self, _: Request<TestLockReq>) -> Answer<TestLockRep> {
         Err(Status::unimplemented("locks"))
+    }
+}
+
+/// The stream of calls, with those that tests send over it.
+#[tonic::async_trait]
+impl Calls for Fake {
+    type RunStream = ReceiverStream<std::result::Result<OneAnswer, Status>>;
+
+    async fn run(&self, calls: Request<Streaming<OneCall>>) -> Answer<Self::RunStream> {
+        let (mut calls, fake) = (calls.into_inner(), Clone::clone(self));
+        let (answers, queue) = tokio::sync::mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Ok(Some(OneCall { id, request })) = calls.message().await {
+                let (fake, answers) = (Clone::clone(&fake), answers.clone());
+                tokio::spawn(async move {
+                    let reply = match request {
+                        Some(one_call::Request::Commit(r)) => {
+                            let reply = Coherence::commit(&fake, Request::new(r)).await.unwrap();
+                            one_answer::Reply::Commit(reply.into_inner())
+                        }
+                        _ => one_answer::Reply::Unread(status::to_unread(&status::unknown_call())),
+                    };
+                    // The client may be gone.
+                    let _ = answers.send(Ok(OneAnswer { id, reply: Some(reply) })).await;
+                });
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(queue)))
     }
 }
 

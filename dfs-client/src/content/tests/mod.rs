@@ -1,5 +1,6 @@
 mod ahead;
 mod bytes;
+mod close;
 mod deferred;
 mod fake;
 mod passthrough;
@@ -287,6 +288,29 @@ fn unsaved_work_of_an_earlier_life_is_put_aside_on_another_base() {
         rig.content.write(fh, 0, b"N", false).await.unwrap();
         rig.content.flush(fh).await.unwrap();
         assert_eq!(rig.fake.lock().bytes(7), b"Newer");
+    });
+}
+
+/// The daemon died when its commit was carried out, before it heard so.
+#[test]
+fn unsaved_work_of_an_earlier_life_that_was_committed_is_not_put_aside() {
+    run(async {
+        let rig = Rig::build(
+            |_| {},
+            |dir, fake| {
+                fake.lock().put(7, b"0123456789");
+                unsaved_work(dir, fake.lock().attr(7).content_ver);
+                fake.lock().put(7, b"012work789");
+            },
+        )
+        .await;
+        let file = rig.content.find(Ino(7)).unwrap();
+        rig.until("it is settled", |_| !file.lock().has_work()).await;
+        let ver = rig.fake.lock().attr(7).content_ver;
+        rig.until("it is given up", |_| file.view().working.version() == ver).await;
+        assert_eq!(rig.content.conflict_of(Ino(7)), None);
+        let fh = rig.open(7, "r").await;
+        assert_eq!(rig.content.read(fh, 0, 99).await.unwrap(), b"012work789");
     });
 }
 

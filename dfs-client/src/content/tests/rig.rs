@@ -14,14 +14,17 @@ use crate::recovered::RecoveryArea;
 use crate::rpc::Rpc;
 use crate::session::{Events, MountId, Session};
 use crate::vfs::{OpenFlags, Opened};
+use crate::waiting::{self, Leave};
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
 use dfs_proto::v1;
+use dfs_proto::v1::calls_server::CallsServer;
 use dfs_proto::v1::coherence_server::CoherenceServer;
 use dfs_proto::v1::file_store_server::FileStoreServer;
 use dfs_proto::v1::session_server::SessionServer;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,6 +58,7 @@ async fn serve(fake: &Fake) -> String {
     let max = dfs_core::limits::MESSAGE_MAX;
     let server = tonic::transport::Server::builder()
         .add_service(CoherenceServer::new(fake.clone()).max_decoding_message_size(max))
+        .add_service(CallsServer::new(fake.clone()).max_decoding_message_size(max))
         .add_service(FileStoreServer::new(fake.clone()))
         .add_service(SessionServer::new(fake.clone()));
     tokio::spawn(server.serve_with_incoming(ReceiverStream::new(from)));
@@ -187,6 +191,24 @@ impl Rig {
 
 fn is_session(verb: &str) -> bool {
     ["establish", "control", "reclaim", "reclaim_done", "close"].contains(&verb)
+}
+
+/// Asks as a driver does: on a thread that may do so much, and what that leaves in the runtime.
+pub(super) async fn asked<T: Send + 'static>(
+    leave: Leave,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    let begun = tokio::task::spawn_blocking(move || {
+        let _inside = runtime.enter();
+        let mut work = Box::pin(work);
+        let mut cx = Context::from_waker(Waker::noop());
+        match waiting::allowed(leave, || work.as_mut().poll(&mut cx)) {
+            Poll::Ready(done) => runtime.spawn(async { done }),
+            Poll::Pending => runtime.spawn(work),
+        }
+    });
+    begun.await.unwrap().await.unwrap()
 }
 
 pub(super) fn root() -> Credentials {

@@ -1,10 +1,12 @@
 //! The line against a server that answers as a test tells it to.
 
 use super::super::stream::tests::{Opened, serve};
+use super::line::SLOW;
 use super::*;
-use dfs_proto::v1::{AttrRep, GetAttrReq};
+use dfs_proto::v1::{AttrRep, GetAttrReq, MkdirReq};
 use std::future::Future;
 use std::sync::Arc;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -29,10 +31,8 @@ fn get_attr() -> Option<one_call::Request> {
 /// Calls on a thread that may wait, however slow the machine that runs the test was before.
 fn call(direct: &Arc<Direct>, limit: Duration) -> JoinHandle<Answer> {
     let direct = Arc::clone(direct);
-    if let Ok(mut state) = direct.line().unwrap().0.try_lock() {
-        state.slow_until = None;
-    }
-    spawn_blocking(move || waiting::allowed(|| direct.call(get_attr, limit)))
+    direct.line().unwrap().forget_slowness();
+    spawn_blocking(move || waiting::allowed(Leave::Wait, || direct.call(get_attr, limit)))
 }
 
 /// Answers the call that is made; it must reach who waits.
@@ -66,7 +66,7 @@ fn direct_call_that_was_slow_is_the_last_for_a_while() {
         server.next().await;
         assert!(asking.await.unwrap().unwrap().is_err(), "no answer in time");
         assert!(!direct.is_free());
-        let refused = waiting::allowed(|| direct.call(get_attr, DEADLINE));
+        let refused = waiting::allowed(Leave::Wait, || direct.call(get_attr, DEADLINE));
         assert!(refused.is_none());
         // As if the time had passed.
         let asking = call(&direct, DEADLINE);
@@ -117,5 +117,120 @@ fn direct_line_may_end_on_a_thread_of_a_runtime() {
         let asking = call(&direct, DEADLINE);
         answer(&mut opened.recv().await.unwrap(), asking).await;
         drop(Arc::into_inner(direct).expect("nobody else has it"));
+    });
+}
+
+/// Sends a call on a thread that may, and says whether it left.
+async fn send(direct: &Arc<Direct>, request: one_call::Request) -> Option<(Answering, bool)> {
+    let direct = Arc::clone(direct);
+    let sent = spawn_blocking(move || {
+        let sent = Sent::default();
+        let sending = || direct.send(|| Some(request), &sent);
+        let answering = waiting::allowed(Leave::Send, sending)?;
+        Some((answering.unwrap(), sent.is_set()))
+    });
+    sent.await.unwrap()
+}
+
+/// A line that is open.
+async fn opened() -> (Arc<Direct>, Opened) {
+    let (direct, mut opened) = start().await;
+    let asking = call(&direct, DEADLINE);
+    let mut server = opened.recv().await.unwrap();
+    answer(&mut server, asking).await;
+    (direct, server)
+}
+
+#[test]
+fn direct_call_that_is_sent_is_answered_though_nobody_comes_again() {
+    run(async {
+        let (direct, mut server) = opened().await;
+        let nobody = direct.send(get_attr, &Sent::default());
+        assert!(nobody.is_none(), "this thread may not send");
+        let (one, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
+        assert!(sent);
+        let (two, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
+        assert!(sent, "and nobody has answered yet");
+        for id in [server.next().await.id, server.next().await.id] {
+            server.answer(id, one_answer::Reply::GetAttr(AttrRep::default()));
+        }
+        assert!(one.await.is_ok() && two.await.is_ok());
+        // Waiting and sending go over the same line.
+        let asking = call(&direct, DEADLINE);
+        answer(&mut server, asking).await;
+    });
+}
+
+#[test]
+fn direct_call_that_opens_the_line_does_not_count_as_sent() {
+    run(async {
+        let (direct, mut opened) = start().await;
+        let (answering, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
+        assert!(!sent);
+        let mut server = opened.recv().await.unwrap();
+        let id = server.next().await.id;
+        server.answer(id, one_answer::Reply::GetAttr(AttrRep::default()));
+        answering.await.unwrap();
+        assert!(send(&direct, get_attr().unwrap()).await.unwrap().1);
+    });
+}
+
+#[test]
+fn direct_call_that_the_server_does_not_read_does_not_count_as_sent() {
+    run(async {
+        let (direct, mut server) = opened().await;
+        let big = |len| {
+            let name = vec![b'x'; len].into();
+            one_call::Request::Mkdir(MkdirReq { name, ..MkdirReq::default() })
+        };
+        // More than the server's window.
+        let (first, sent) = send(&direct, big(3 << 20)).await.unwrap();
+        assert!(!sent);
+        let (second, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
+        assert!(!sent, "it comes behind the first one");
+        drop(first);
+        assert_eq!(server.next().await.id, 2);
+        let id = server.next().await.id;
+        server.answer(id, one_answer::Reply::GetAttr(AttrRep::default()));
+        second.await.unwrap();
+    });
+}
+
+#[test]
+fn direct_line_ends_calls_that_were_sent_when_it_breaks() {
+    run(async {
+        let (direct, server) = opened().await;
+        let (answering, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
+        assert!(sent);
+        drop(server);
+        assert!(answering.await.is_err());
+    });
+}
+
+#[test]
+fn direct_line_is_left_to_who_wants_it() {
+    run(async {
+        let (direct, mut server) = opened().await;
+        let (waiting, _) = send(&direct, get_attr().unwrap()).await.unwrap();
+        let first = server.next().await.id;
+        direct.hurry();
+        for _ in 0..20 {
+            let asking = async {
+                loop {
+                    // The line's thread may not have run yet.
+                    if let Some(answer) = call(&direct, DEADLINE).await.unwrap() {
+                        break answer;
+                    }
+                }
+            };
+            let answering = async {
+                let id = server.next().await.id;
+                server.answer(id, one_answer::Reply::GetAttr(AttrRep::default()));
+            };
+            let (answer, ()) = tokio::join!(asking, answering);
+            assert!(answer.is_ok());
+        }
+        server.answer(first, one_answer::Reply::GetAttr(AttrRep::default()));
+        waiting.await.unwrap();
     });
 }

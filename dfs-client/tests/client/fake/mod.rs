@@ -2,6 +2,7 @@
 
 mod meta;
 mod session;
+mod stream;
 
 use dfs_client::config::{Address, Config, Patience, RdwrLease, Reads};
 use dfs_client::kernel::{KernelCache, StaleEntry};
@@ -9,6 +10,7 @@ use dfs_client::vfs::Vfs;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino};
 use dfs_proto::v1;
+use dfs_proto::v1::calls_server::CallsServer;
 use dfs_proto::v1::coherence_server::CoherenceServer;
 use dfs_proto::v1::meta_server::MetaServer;
 use dfs_proto::v1::session_server::SessionServer;
@@ -23,6 +25,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
+
+pub use stream::asked;
 
 /// What happens to the next call of a kind.
 #[derive(Clone, Debug)]
@@ -214,6 +218,7 @@ impl Fake {
         Server::builder()
             .add_service(SessionServer::new(self.clone()))
             .add_service(MetaServer::new(self.clone()))
+            .add_service(CallsServer::new(stream::Stream(self.clone())))
             .add_service(CoherenceServer::new(meta::Locks(self.clone())))
     }
 

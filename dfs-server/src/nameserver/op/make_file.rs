@@ -27,6 +27,8 @@ pub struct MakeFile {
     pub mode: NewMode,
     /// When; held near the server's own time.
     pub at: Timestamp,
+    /// When its maker changed it last, if that is known; the same holds of it.
+    pub changed_at: Option<Timestamp>,
     /// What follows on version 0; its inode is the new one.
     pub commit: Commit,
 }
@@ -59,6 +61,7 @@ impl Op for MakeFile {
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let dir = rules::new_name(&self.maker(cx), view, self.dir, &self.name)?;
         rules::valid_time(self.at)?;
+        self.changed_at.map_or(Ok(()), rules::valid_time)?;
         let ino = self.commit.ino;
         if view.inode(ino)?.is_some() {
             return Err(FsError::new(Code::Invalid, format!("inode {ino} exists")));
@@ -76,7 +79,10 @@ impl Op for MakeFile {
         if !self.commits() {
             return Ok(made);
         }
-        let object = self.commit.effect(cx, txn)?.object;
+        // Its maker has seen it with that time already.
+        let now = self.changed_at.map_or(txn.now, |changed| near(changed, txn.now).max(at));
+        let mut then = Txn { now, store: txn.store, batch: txn.batch, numbers: txn.numbers };
+        let object = self.commit.effect(cx, &mut then)?.object;
         Ok(Outcome { object, ..made })
     }
 }

@@ -1,0 +1,156 @@
+//! New files whose close is answered when their commit is sent (`docs/design/0038`).
+
+use super::deferred::{alone_with, make};
+use super::rig::{Rig, asked, run};
+use crate::config::Patience;
+use crate::waiting::Leave;
+use dfs_core::{Code, Ino, Result};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// A client that has an empty directory to itself, of a server that has room, and the line to that one.
+async fn sending() -> Rig {
+    let rig = alone_with(|config| config.patience = Patience::Hard).await;
+    rig.fake.lock().roomy = true;
+    let (_, fh) = written(&rig, "first", b"first").await;
+    close(&rig, Leave::Wait, fh).await.unwrap().unwrap();
+    assert!(rig.client.deferrals.is_empty());
+    rig
+}
+
+async fn written(rig: &Rig, name: &str, content: &[u8]) -> (Ino, u64) {
+    let (ino, fh) = make(rig, name).unwrap();
+    rig.content.write(fh, 0, content, false).await.unwrap();
+    (ino, fh)
+}
+
+/// close(2) on a thread that may do so much.
+fn close(rig: &Rig, leave: Leave, fh: u64) -> JoinHandle<Result<()>> {
+    let content = Arc::clone(&rig.content);
+    tokio::spawn(asked(leave, async move { content.flush(fh).await }))
+}
+
+fn commits(rig: &Rig) -> usize {
+    rig.fake.lock().commits.len()
+}
+
+/// Whether a close waits for the answer to its commit, which is then given.
+async fn waits(rig: &Rig, leave: Leave, fh: u64) -> bool {
+    let before = commits(rig);
+    rig.fake.lock().slow_commits = true;
+    let closed = close(rig, leave, fh);
+    rig.until("it is sent", |rig| commits(rig) > before).await;
+    // One that does not wait is answered when it is sent: the thread that did that ends.
+    for _ in 0..100 {
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+    }
+    let waits = !closed.is_finished();
+    rig.fake.lock().slow_commits = false;
+    closed.await.unwrap().unwrap();
+    rig.until("it is told", |rig| rig.client.deferrals.is_empty()).await;
+    waits
+}
+
+#[test]
+fn close_of_a_new_file_is_answered_when_its_commit_is_sent() {
+    run(async {
+        let rig = sending().await;
+        let (ino, fh) = written(&rig, "a", b"content").await;
+        rig.fake.lock().slow_commits = true;
+        close(&rig, Leave::Send, fh).await.unwrap().unwrap();
+        rig.content.release(fh).unwrap();
+        let file = rig.content.find(ino).unwrap();
+        assert!(rig.client.deferrals.has(ino) && file.lock().has_work(), "nobody has answered");
+        let shown = rig.content.changed_at(ino).expect("what is known here stays known");
+        let client = Arc::clone(&rig.client);
+        let question = tokio::spawn(async move { client.tell_all().await });
+        rig.until("it has arrived", |rig| commits(rig) == 2).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!question.is_finished(), "questions come after it");
+        rig.fake.lock().slow_commits = false;
+        question.await.unwrap();
+        rig.until("it is saved", |_| !file.lock().has_work()).await;
+        assert_eq!((commits(&rig), rig.fake.lock().bytes(ino.0)), (2, b"content".to_vec()));
+        let made = rig.fake.lock().commits[1].create.clone().unwrap();
+        assert_eq!(dfs_proto::convert::time_from(made.changed_at).unwrap(), shown);
+    });
+}
+
+#[test]
+fn close_of_a_new_file_without_content_is_answered_when_it_is_sent() {
+    run(async {
+        let rig = sending().await;
+        let (ino, fh) = make(&rig, "a").unwrap();
+        assert!(!waits(&rig, Leave::Send, fh).await);
+        assert!(rig.fake.lock().names.contains(&b"a".to_vec()) && !rig.client.deferrals.has(ino));
+    });
+}
+
+#[test]
+fn close_waits_where_its_commit_may_be_refused_or_cannot_be_sent() {
+    run(async {
+        let rig = sending().await;
+        for (name, leave, want) in
+            [("a", Leave::Send, false), ("b", Leave::Nothing, true), ("c", Leave::Wait, false)]
+        {
+            let (_, fh) = written(&rig, name, b"content").await;
+            assert_eq!(waits(&rig, leave, fh).await, want, "{leave:?}");
+        }
+        rig.fake.lock().roomy = false;
+        let (_, fh) = written(&rig, "d", b"content").await;
+        close(&rig, Leave::Send, fh).await.unwrap().unwrap();
+        rig.until("it is told", |rig| rig.client.deferrals.is_empty()).await;
+        let (_, fh) = written(&rig, "e", b"content").await;
+        assert!(waits(&rig, Leave::Send, fh).await, "the server has little room");
+        let (_, known) = written(&rig, "f", b"content").await;
+        close(&rig, Leave::Send, known).await.unwrap().unwrap();
+        rig.fake.lock().roomy = true;
+        rig.content.write(known, 0, b"C", false).await.unwrap();
+        assert!(waits(&rig, Leave::Send, known).await, "others may know the file");
+    });
+}
+
+#[test]
+fn close_of_a_soft_mount_waits() {
+    run(async {
+        let rig = alone_with(|_| {}).await;
+        rig.fake.lock().roomy = true;
+        for name in ["a", "b"] {
+            let (_, fh) = written(&rig, name, b"content").await;
+            assert!(waits(&rig, Leave::Send, fh).await, "{name}");
+        }
+    });
+}
+
+#[test]
+fn closed_file_that_is_refused_is_not_lost() {
+    run(async {
+        let rig = sending().await;
+        let (ino, fh) = written(&rig, "a", b"precious").await;
+        rig.fake.lock().refuse = Some(Code::NoSpace);
+        close(&rig, Leave::Send, fh).await.unwrap().unwrap();
+        rig.until("it is refused", |rig| commits(rig) == 2).await;
+        let file = rig.content.find(ino).unwrap();
+        rig.until("its end", |_| !file.lock().closing).await;
+        assert!(rig.client.deferrals.has(ino) && file.lock().has_work());
+        rig.fake.lock().refuse = None;
+        rig.content.fsync(fh).await.unwrap_err();
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(ino.0), b"precious");
+    });
+}
+
+#[test]
+fn closed_file_that_is_never_made_is_in_the_recovery_area() {
+    run(async {
+        let rig = sending().await;
+        let (ino, fh) = written(&rig, "taken", b"precious").await;
+        rig.fake.lock().refuse = Some(Code::Exists);
+        close(&rig, Leave::Send, fh).await.unwrap().unwrap();
+        rig.content.release(fh).unwrap();
+        rig.until("the bytes are aside", |rig| rig.content.conflict_of(ino).is_some()).await;
+        assert!(rig.client.deferrals.is_empty());
+    });
+}
