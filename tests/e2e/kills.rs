@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod client;
+mod closed;
 mod power;
 mod relaxed;
 

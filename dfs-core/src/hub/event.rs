@@ -40,6 +40,9 @@ pub struct Config {
     pub hot_changes_per_second: u32,
     /// How long a hot key gets no promises.
     pub hot_pause: Duration,
+    /// Pushes have numbers above this, so that none has that of a push of an earlier start: its ack
+    /// may come late.
+    pub pushes_above: u64,
 }
 
 impl Default for Config {
@@ -56,6 +59,7 @@ impl Default for Config {
             hot_holders: limits::HOT_KEY_HOLDERS,
             hot_changes_per_second: limits::HOT_KEY_CHANGES_PER_SECOND,
             hot_pause: limits::HOT_KEY_PAUSE,
+            pushes_above: 0,
         }
     }
 }

@@ -39,6 +39,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// A line whose pushes have numbers above this.
+    pub fn above(number: u64) -> Line {
+        Line { last_number: number, ..Line::default() }
+    }
+
     /// The number of the next push.
     pub fn next_number(&mut self) -> u64 {
         self.last_number += 1;

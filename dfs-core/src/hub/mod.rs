@@ -125,11 +125,11 @@ impl Hub {
             Event::OrphanDone { session, inos } => self.close(now, session, inos, &mut out),
             Event::Unpin { session, versions } => self.unpin(session, versions, &mut out),
             Event::ReclaimOpen { session, inos } => {
-                self.lines.entry(session).or_default();
+                self.line(session);
                 self.hold_open(session, &inos);
             }
             Event::ReclaimPin { session, versions } => {
-                self.lines.entry(session).or_default();
+                self.line(session);
                 self.pin(session, &versions);
             }
             Event::WasDelegated { session, dirs } => self.was_delegated(now, session, dirs),

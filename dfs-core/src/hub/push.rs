@@ -1,6 +1,6 @@
 //! Pushes and their acks, and the sessions they go to.
 
-use super::line::Unacked;
+use super::line::{Line, Unacked};
 use super::timer::Timer;
 use super::{Effect, Hub, Item, Key, MutationId, Push};
 use crate::{BootTime, Ino, Seq, SessionId};
@@ -75,10 +75,16 @@ impl Hub {
         }
     }
 
+    /// The pushes of a session, which may be new.
+    pub(super) fn line(&mut self, session: SessionId) -> &mut Line {
+        let above = self.config.pushes_above;
+        self.lines.entry(session).or_insert_with(|| Line::above(above))
+    }
+
     /// A session may have promises from now on. If it was voided before, what it may have open is
     /// believed for one more orphan grace, in which it restates its open inodes.
     pub(super) fn activate(&mut self, now: BootTime, session: SessionId) {
-        self.lines.entry(session).or_default().active = true;
+        self.line(session).active = true;
         let by = now + self.config.orphan_grace;
         if self.holds.shorten(session, by) {
             self.timers.insert((by, Timer::Weak(session)));
@@ -112,7 +118,10 @@ impl Hub {
     /// Nothing of the session stays (S9).
     pub(super) fn gone(&mut self, now: BootTime, session: SessionId, out: &mut Vec<Effect>) {
         self.void(now, session, out);
-        self.lines.remove(&session);
+        if let Some(line) = self.lines.remove(&session) {
+            // Its client may have another session soon.
+            self.config.pushes_above = self.config.pushes_above.max(line.last_number);
+        }
         for ino in self.holds.gone(session) {
             self.free(now, ino, out);
         }

@@ -81,11 +81,12 @@ enum Effect {
 
 impl Machines {
     /// Empty machines.
-    pub fn new(seq: Arc<Mutex<Sequencer>>) -> Machines {
+    pub fn new(seq: Arc<Mutex<Sequencer>>, leader_epoch: u16) -> Machines {
+        let pushes_above = Seq::start_of(leader_epoch).0;
         Machines {
             sessions: SessionTable::new(session::Config::default()),
             grants: GrantTable::new(),
-            hub: Hub::new(hub::Config::default()),
+            hub: Hub::new(hub::Config { pushes_above, ..hub::Config::default() }),
             locks: LockTable::new(lock::Config::default()),
             uploads: Uploads::default(),
             reserved: Reserved::default(),

@@ -55,7 +55,7 @@ impl NameServer {
             first_version,
             roomy: AtomicBool::new(false),
             committer,
-            machines: Mutex::new(Machines::new(seq)),
+            machines: Mutex::new(Machines::new(seq, leader_epoch)),
             journal: Mutex::default(),
             notes: Default::default(),
             delegations: Default::default(),

@@ -157,6 +157,34 @@ proptest! {
     }
 }
 
+/// Acks come late: what a client answers to a server that was killed reaches the next one, and what it
+/// answers in a session that ended reaches the next one, too.
+#[test]
+fn push_has_a_number_that_no_late_ack_has() {
+    let (dir, client) = (Ino(10), SessionId(1));
+    let above = 5 << 48;
+    let config = Config { pushes_above: above, ..Config::default() };
+    let (mut hub, mut seq) = (Hub::new(config), Sequencer::new(1));
+    let mut asked = |m: u64, session: SessionId| {
+        let mut step = |event| hub.step(BootTime::default(), event, &mut seq);
+        step(Event::WasDelegated { session, dirs: vec![dir] });
+        step(Event::Begin { m: MutationId(m), origin: SessionId(0), intents: Vec::new() });
+        let items = vec![Item::Undelegate { dir }];
+        let sent = step(Event::Push { m: MutationId(m), items, origin_open: Vec::new() });
+        let number = sent.iter().find_map(|effect| match effect {
+            Effect::Send { push: Push::Inval { number, .. }, .. } => Some(*number),
+            _ => None,
+        });
+        let late = Event::Ack { session, number: m, open: Vec::new(), keep: Vec::new() };
+        assert!(step(late).is_empty(), "it was for an earlier server");
+        step(Event::Gone { session });
+        number.unwrap()
+    };
+    let first = asked(1, client);
+    let second = asked(2, SessionId(2));
+    assert!(above < first && first < second, "{first} {second}");
+}
+
 /// A session had a directory to itself when the server was killed: whoever looks waits for its answer,
 /// also when it comes back only then, and no longer than for the session itself.
 #[test]
