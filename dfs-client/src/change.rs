@@ -47,6 +47,9 @@ pub(crate) async fn run<Q: Call>(
         if !Q::VERB.tells_itself() {
             client.tell_all().await;
         }
+        if Q::VERB.removes() {
+            client.deferrals.forget_told();
+        }
         let outcome = client.rpc.call_ahead(&who, request, sent).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));
         if let Err(error) = &outcome {

@@ -119,7 +119,7 @@ pub struct Client {
     /// The kernel's caches.
     pub kernel: Arc<dyn KernelCache>,
     /// New files that the server has not heard of.
-    pub(crate) deferrals: Deferrals,
+    pub(crate) deferrals: Arc<Deferrals>,
     /// Removals that were answered and are under way.
     pub(crate) removals: Arc<Removals>,
     /// Changes that the server may not have flushed yet.
@@ -165,7 +165,7 @@ impl Client {
             rpc,
             locks: HeldLocks::default(),
             kernel,
-            deferrals: Deferrals::default(),
+            deferrals: Arc::default(),
             removals: Arc::default(),
             late: Late::default(),
             runtime,

@@ -144,7 +144,8 @@ impl Content {
     pub(crate) async fn tell_left_over(&self) {
         let mut left = self.left_over.lock().await;
         while let Some(request) = left.last().cloned() {
-            let request = v1::CommitReq { release: true, ..request };
+            let mut request = v1::CommitReq { release: true, ..request };
+            request.create.iter_mut().for_each(|file| file.left_over = true);
             let ino = request.ino;
             match self.client.call(&system(), request).await {
                 Ok(_) => tracing::info!(ino, "a new file of an earlier life is told"),

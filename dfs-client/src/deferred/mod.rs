@@ -101,6 +101,7 @@ impl Deferred {
             umask: self.mode.umask,
             at: Some(convert::time_to(self.at)),
             changed_at: changed_at.map(convert::time_to),
+            left_over: false,
         }));
     }
 }
@@ -120,6 +121,8 @@ pub(crate) struct Deferrals {
     stock: Mutex<Stock>,
     /// The same files, for the next daemon; none before it was opened.
     journal: Mutex<Option<Journal>>,
+    /// The journal has files that the server knows.
+    stale: AtomicBool,
     /// Somebody looks at the time.
     pub(crate) watched: AtomicBool,
     /// Shared by who makes a file, from drawing its numbers until its lease is known.
@@ -258,8 +261,17 @@ impl Deferrals {
         }
     }
 
+    /// Names are about to be removed, or others to look at them: what the server knows is not left to the
+    /// next daemon, which would make it again.
+    pub(crate) fn forget_told(&self) {
+        if self.stale.load(Ordering::Acquire) {
+            self.note_anew();
+        }
+    }
+
     /// The next daemon shall know what the server has not heard of now, and nothing else.
     pub(crate) fn note_anew(&self) {
+        self.stale.store(false, Ordering::Release);
         let files = self.files();
         if let Some(Err(error)) = self.journal().as_mut().map(|journal| journal.set(files.values()))
         {
@@ -320,6 +332,7 @@ impl Deferrals {
     pub(crate) fn end(&self, mut telling: Telling) {
         *telling.over = true;
         self.remove(telling.file.drawn.ino);
+        self.stale.store(true, Ordering::Release);
     }
 }
 
@@ -429,5 +442,24 @@ pub(super) mod tests {
         all.remove(Ino(3));
         all.note_anew();
         assert!(left().is_empty());
+    }
+
+    #[tokio::test]
+    async fn deferred_file_that_was_told_is_not_left_when_names_are_removed() {
+        let (all, temp) = (Deferrals::default(), tempfile::tempdir().unwrap());
+        let path = temp.path().join("deferred");
+        all.keep_in(&path).unwrap();
+        let left = || Deferrals::default().keep_in(&path).unwrap().len();
+        for n in [1, 2] {
+            all.add(file(n, 10));
+            all.note(&file(n, 10));
+        }
+        let telling = all.begin(Ino(1)).await.unwrap();
+        all.forget_told();
+        assert_eq!(left(), 2);
+        all.end(telling);
+        assert_eq!(left(), 2, "nothing is written for each");
+        all.forget_told();
+        assert_eq!(left(), 1);
     }
 }

@@ -177,14 +177,17 @@ impl Client {
         ack: v1::Ack,
     ) -> Option<v1::Ack> {
         if files.is_empty() && !self.removals.touch(&dirs) {
+            self.deferrals.forget_told();
             return Some(ack);
         }
         self.rpc.hurry();
         let (session, metrics) = (Arc::clone(&self.session), Arc::clone(&self.metrics));
         let (told, removals) = (self.tell(files), Arc::clone(&self.removals));
+        let deferrals = Arc::clone(&self.deferrals);
         self.runtime.spawn(async move {
             told.await;
             removals.over(&dirs).await;
+            deferrals.forget_told();
             metrics.acks.inc();
             session.outbox.ack(ack);
         });

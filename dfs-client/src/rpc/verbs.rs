@@ -75,6 +75,11 @@ macro_rules! verbs {
                 matches!(self, Verb::Commit | Verb::Reserve)
             }
 
+            /// Whether a name may be gone after it.
+            pub(crate) fn removes(self) -> bool {
+                matches!(self, Verb::Unlink | Verb::Rmdir | Verb::Rename)
+            }
+
             /// The name in logs and metrics.
             pub fn name(self) -> &'static str {
                 match self { $(Verb::$verb => $text,)* $(Verb::$other => $other_text,)* }

@@ -64,6 +64,7 @@ impl Vfs {
         if !client.metadata.remove_ahead((dir, name), victim, at, may) {
             return Ok(false);
         }
+        client.deferrals.forget_told();
         let removal = Ahead { client: Arc::clone(client), asked, dir, name: name.clone(), victim };
         let sent = Sent::default();
         let (who, request, its) = (who.clone(), request(at), sent.clone());

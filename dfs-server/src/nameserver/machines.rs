@@ -277,7 +277,9 @@ impl Machines {
     fn closed(&mut self, sid: SessionId, reason: session::CloseReason) {
         tracing::info!(session = %sid, ?reason, "session closed");
         if let (session::CloseReason::Replaced, Some(row)) = (reason, self.rows.get(&sid)) {
-            self.reserved.leave(sid, row.uuid);
+            let delegations = self.hub.delegations().into_iter();
+            let dirs = delegations.filter_map(|(dir, holder)| (holder == sid).then_some(dir));
+            self.reserved.leave(sid, row.uuid, dirs);
         }
         self.record(Fact::Close(sid), Then::Nothing);
     }

@@ -32,7 +32,7 @@ use crate::filestore::ObjectStore;
 use crate::metastore::MetaStore;
 use committer::{Committer, Work};
 use dfs_core::access::Credentials;
-use dfs_core::{Code, FsError, OpId, Result, Seq, SessionId, grant, lock};
+use dfs_core::{Code, FsError, Ino, OpId, Result, Seq, SessionId, grant, lock};
 use dfs_proto::v1;
 use journal::{Fact, Journal, Record, Then, rows_of};
 use machines::Machines;
@@ -81,6 +81,8 @@ pub struct NameServer {
     cookie_key: [u8; 16],
     /// Content versions below were given before this start.
     first_version: u64,
+    /// The same of inode numbers.
+    first_ino: Ino,
     /// See [`NameServer::is_roomy`].
     roomy: AtomicBool,
     committer: Committer,

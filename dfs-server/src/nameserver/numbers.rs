@@ -54,6 +54,11 @@ impl Numbers {
         Ok(Numbers { inos, versions })
     }
 
+    /// The next inode number; all before may have been given out.
+    pub fn next_ino(&self) -> Ino {
+        Ino(self.inos.next)
+    }
+
     /// The next content version; all before may have been given out.
     pub fn next_version(&self) -> u64 {
         self.versions.next

@@ -33,7 +33,7 @@ impl NameServer {
         )));
         make_root(&*store, leader_epoch, &seq, &*clock)?;
         let numbers = Numbers::load(&*store)?;
-        let first_version = numbers.next_version();
+        let (first_version, first_ino) = (numbers.next_version(), numbers.next_ino());
         let committer = Committer::start(Setup {
             store: store.clone(),
             numbers,
@@ -53,6 +53,7 @@ impl NameServer {
             settings,
             cookie_key: recovered.cookie_key,
             first_version,
+            first_ino,
             roomy: AtomicBool::new(false),
             committer,
             machines: Mutex::new(Machines::new(seq, leader_epoch)),

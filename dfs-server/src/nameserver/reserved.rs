@@ -6,17 +6,26 @@ use super::op::MakeFile;
 use super::{Caller, NameServer};
 use dfs_core::grant::{self, Mode};
 use dfs_core::range::Range;
-use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
-use std::collections::{BTreeMap, HashMap};
+use dfs_core::{Code, Fence, FsError, Ino, Result, Seq, SessionId, limits};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Inode numbers that no inode has yet, each with the fence of its first write grant.
 #[derive(Debug, Default)]
 pub struct Reserved {
-    of: HashMap<SessionId, BTreeMap<Ino, Fence>>,
+    of: HashMap<SessionId, Own>,
     /// Of a mount whose daemon was started anew, from the end of its old session to the begin of the
     /// next.
-    left: Option<(Mount, BTreeMap<Ino, Fence>)>,
+    left: Option<(Mount, Own)>,
+}
+
+/// What a session has.
+#[derive(Debug, Default)]
+struct Own {
+    numbers: BTreeMap<Ino, Fence>,
+    /// Directories that the session before it, of the same mount, had to itself to its end: nobody else
+    /// has looked for what was made there and not told.
+    left_dirs: BTreeSet<Ino>,
 }
 
 /// Identity of a mount.
@@ -25,7 +34,7 @@ type Mount = [u8; 16];
 impl Reserved {
     /// Gives a session a number. Of too many it loses the oldest.
     pub fn add(&mut self, sid: SessionId, ino: Ino, fence: Fence) {
-        let own = self.of.entry(sid).or_default();
+        let own = &mut self.of.entry(sid).or_default().numbers;
         own.insert(ino, fence);
         if own.len() > limits::RESERVED_PER_SESSION {
             own.pop_first();
@@ -34,10 +43,10 @@ impl Reserved {
 
     /// The number is used; whether the session had it, with this fence.
     pub fn take(&mut self, sid: SessionId, ino: Ino, fence: Fence) -> bool {
-        let Some(own) = self.of.get_mut(&sid) else { return false };
-        let had = own.get(&ino) == Some(&fence);
+        let Some(Own { numbers, .. }) = self.of.get_mut(&sid) else { return false };
+        let had = numbers.get(&ino) == Some(&fence);
         if had {
-            own.remove(&ino);
+            numbers.remove(&ino);
         }
         had
     }
@@ -48,9 +57,15 @@ impl Reserved {
     }
 
     /// A session is over because its mount's daemon was started anew, which may still tell what the last
-    /// one made.
-    pub fn leave(&mut self, sid: SessionId, mount: Mount) {
-        self.left = self.of.remove(&sid).map(|own| (mount, own));
+    /// one made, in `dirs` above all, which were its own to the end.
+    pub fn leave(&mut self, sid: SessionId, mount: Mount, dirs: impl IntoIterator<Item = Ino>) {
+        let numbers = self.of.remove(&sid).unwrap_or_default().numbers;
+        self.left = Some((mount, Own { numbers, left_dirs: dirs.into_iter().collect() }));
+    }
+
+    /// Whether the session's mount had this directory to itself until its daemon was started anew.
+    fn was_left(&self, sid: SessionId, dir: Ino) -> bool {
+        self.of.get(&sid).is_some_and(|own| own.left_dirs.contains(&dir))
     }
 
     /// A session of a mount begins.
@@ -99,12 +114,13 @@ impl NameServer {
         caller: &Caller,
         guard: Guard,
         make: MakeFile,
+        left_over: bool,
     ) -> Result<Applied> {
         if self.settings.root_squash {
             let text = "files are not made ahead where the superuser is nobody";
             return Err(FsError::new(Code::Invalid, text));
         }
-        let drawn = match self.grant_to_maker(caller, guard) {
+        let drawn = match self.grant_to_maker(caller, guard, left_over.then_some(make.dir)) {
             Ok(drawn) => drawn,
             // A call that is repeated has used the number, and may have given the grant back.
             Err(error) => return self.answered(caller)?.ok_or(error),
@@ -123,7 +139,8 @@ impl NameServer {
     }
 
     /// The grant of a new file: the one that was drawn for it (true), or that its maker has already.
-    fn grant_to_maker(&self, caller: &Caller, guard: Guard) -> Result<bool> {
+    /// `left_in`: an earlier daemon made it in this directory.
+    fn grant_to_maker(&self, caller: &Caller, guard: Guard, left_in: Option<Ino>) -> Result<bool> {
         let now = self.clock.now();
         let mut machines = self.lock();
         machines.sessions.check(caller.sid, caller.epoch, now)?;
@@ -134,7 +151,13 @@ impl NameServer {
             let text = format!("session {} has too many grants", caller.sid);
             return Err(FsError::new(Code::NoLocks, text));
         }
-        if machines.reserved.take(caller.sid, guard.ino, guard.fence) {
+        // Drawn from an earlier start of the server: who had it is known no more. The file is made only if
+        // there is none of this number.
+        let given = guard.grant.0 == guard.fence.0
+            && Seq(guard.fence.0).epoch() < self.leader_epoch
+            && guard.ino < self.first_ino;
+        let left = |dir| given && machines.reserved.was_left(caller.sid, dir);
+        if left_in.is_some_and(left) || machines.reserved.take(caller.sid, guard.ino, guard.fence) {
             let claim = grant::Reclaim {
                 session: caller.sid,
                 ino: guard.ino,
@@ -168,12 +191,14 @@ mod tests {
             reserved.add(a, Ino(100 + n), Fence(n));
         }
         assert!(!reserved.take(a, Ino(100), Fence(0)), "the oldest is forgotten");
-        reserved.leave(a, [7; 16]);
+        reserved.leave(a, [7; 16], [Ino(5)]);
         assert!(!reserved.take(a, Ino(101), Fence(1)));
         reserved.inherit(b, [7; 16]);
         assert!(reserved.take(b, Ino(101), Fence(1)), "the same mount");
-        reserved.leave(b, [7; 16]);
+        assert!(reserved.was_left(b, Ino(5)) && !reserved.was_left(b, Ino(6)));
+        reserved.leave(b, [7; 16], []);
         reserved.inherit(a, [8; 16]);
+        assert!(!reserved.was_left(a, Ino(5)));
         assert!(!reserved.take(a, Ino(102), Fence(2)), "another one");
         reserved.add(a, Ino(7), Fence(70));
         reserved.forget(a);

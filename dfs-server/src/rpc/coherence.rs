@@ -133,6 +133,7 @@ impl Services {
                 self.server.mutate(caller.clone(), mutation).await?
             }
             Some(file) => {
+                let left_over = file.left_over;
                 let make = op::MakeFile {
                     who: self.server.caller(&file.who.unwrap_or_default()).who,
                     dir: ino_from(file.dir),
@@ -142,7 +143,7 @@ impl Services {
                     changed_at: file.changed_at.map(|at| time_from(Some(at))).transpose()?,
                     commit,
                 };
-                self.server.make_file(&caller, guard, make).await?
+                self.server.make_file(&caller, guard, make, left_over).await?
             }
         };
         self.server.upload_done(req.upload_ver);
