@@ -261,9 +261,8 @@ impl Shared {
             let hurried = std::mem::take(&mut thread.hurried);
             let busy = std::mem::replace(&mut seen, thread.sent) != thread.sent;
             idle = if busy || hurried { 0 } else { idle + 1 };
-            if idle > IDLE_PAUSES {
-                thread.awake = false;
-            }
+            // Not before all is answered: nobody else need come.
+            thread.awake = idle <= IDLE_PAUSES || self.calls.under_way() > 0;
             drop(thread);
             // Whoever sends reads answers, too.
             if hurried || !busy {
@@ -282,6 +281,8 @@ impl Shared {
         let Some(runtime) = &state.runtime else { return };
         let _brief = Brief::new(&self.brief);
         runtime.block_on(async {
+            // Of somebody who has been here since; who still wants the line says so again and again.
+            std::pin::pin!(self.wanted.notified()).enable();
             tokio::select! {
                 () = self.calls.quiet() => {}
                 () = self.wanted.notified() => {}
