@@ -38,13 +38,16 @@ fn draw_numbers(server: &Server, mount: &Mount) {
 
 /// What making small files and closing them at once costs: a commit each, and one more where 10 ms
 /// passed in between.
-fn one_commit_each(server: &Server, files: u64, work: impl FnOnce()) {
+fn one_commit_each((server, folder): (&Server, &Path), files: u64, work: impl FnOnce()) {
     let before = budget::calls(server);
     work();
     let commits = || budget::since(server, &before).get("commit").copied().unwrap_or(0);
     // A close is answered before the server has counted its commit (`docs/design/0038`).
     wait::until_true(LIMIT, "commits of all files", || commits() >= files);
-    let (calls, commits, slow) = (budget::since(server, &before), commits(), files + files / 2);
+    let calls = budget::since(server, &before);
+    // When this returns the server has heard of everything.
+    std::fs::File::open(folder).unwrap().sync_all().unwrap();
+    let (commits, slow) = (commits(), files + files / 2);
     assert!(calls.len() == 1 && (files..=slow).contains(&commits), "{files} files: {calls:?}");
 }
 
@@ -239,13 +242,13 @@ fn budget_create_write_close_costs_one_call() {
         let (server, mount, d) = prepared(w);
         draw_numbers(&server, &mount);
         let files = 40;
-        one_commit_each(&server, files, || {
+        one_commit_each((&server, &d), files, || {
             for name in 0..files {
                 let mut file = std::fs::File::create_new(d.join(name.to_string())).unwrap();
                 file.write_all(&[7; 3_000]).unwrap();
             }
         });
-        one_commit_each(&server, 2, || {
+        one_commit_each((&server, &d), 2, || {
             std::fs::write(d.join("beside"), b"x").unwrap();
             let from = std::fs::File::open(d.join("0")).unwrap();
             let to = std::fs::File::create_new(d.join("copy")).unwrap();
@@ -289,7 +292,7 @@ fn budget_names_in_a_new_folder_are_not_looked_up() {
             std::fs::create_dir(&new).unwrap();
             std::fs::create_dir(new.join("sub")).unwrap();
         });
-        one_commit_each(&server, files, || {
+        one_commit_each((&server, &d), files, || {
             (0..files).for_each(|name| std::fs::write(new.join(name.to_string()), b"x").unwrap());
         });
         let other = w.mount(&server, "b");

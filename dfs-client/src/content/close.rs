@@ -44,26 +44,32 @@ impl Content {
         Some(attr.ctime)
     }
 
-    /// Follows what a close may not wait for to its end.
-    pub(super) fn closing<T, W: Future<Output = Result<T>> + Send>(
+    /// Begins `work` for a close, and waits for its end; or only until it is `sent`, and then it is
+    /// followed to its end in the background. None: it is sent.
+    pub(super) async fn begin_to_close<T: Send + 'static>(
         &self,
         file: &Arc<File>,
         sent: &Sent,
-        work: W,
-    ) -> impl Future<Output = Result<T>> + Send + use<T, W> {
-        let (content, file, sent) = (self.arc(), Arc::clone(file), sent.clone());
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let (content, file, its) = (self.arc(), Arc::clone(file), sent.clone());
         file.lock().closing = true;
-        async move {
+        let task = waiting::begin_sending(&self.client.runtime, async move {
             let result = work.await;
             file.lock().closing = false;
-            if sent.is_set() {
+            if its.is_set() {
                 if let Err(error) = &result {
                     tracing::warn!(ino = %file.ino, %error, "a file that was closed is not saved yet");
                 }
                 content.look_after_closed(&file);
             }
             result
+        });
+        if sent.is_set() {
+            return Ok(None);
         }
+        let cut = |e| Err(FsError::new(Code::Io, format!("a close did not end: {e}")));
+        interrupt::wait(task).await?.unwrap_or_else(cut).map(Some)
     }
 
     /// Returns when the server knows a file, or, if that is enough, when it is told.
@@ -74,12 +80,6 @@ impl Content {
         };
         let (content, its) = (self.arc(), sent.clone());
         let work = async move { content.tell_alone(ino, Some(its)).await };
-        let work = self.closing(file, &sent, work);
-        let task = waiting::begin_sending(&self.client.runtime, work);
-        if sent.is_set() {
-            return Ok(());
-        }
-        let cut = |e| Err(FsError::new(Code::Io, format!("a file could not be told: {e}")));
-        interrupt::wait(task).await?.unwrap_or_else(cut)
+        self.begin_to_close(file, &sent, work).await.map(drop)
     }
 }

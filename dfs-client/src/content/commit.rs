@@ -116,18 +116,10 @@ impl Content {
             }
             result
         };
-        let task = match sent {
-            Some(sent) => {
-                let work = self.closing(file, &sent, work);
-                let task = waiting::begin_sending(&self.client.runtime, work);
-                if sent.is_set() {
-                    return Ok(true);
-                }
-                task
-            }
-            None => waiting::begin(&self.client.runtime, work),
-        };
-        match interrupt::wait(task).await? {
+        if let Some(sent) = sent {
+            return self.begin_to_close(file, &sent, work).await.map(|done| done.unwrap_or(true));
+        }
+        match interrupt::wait(waiting::begin(&self.client.runtime, work)).await? {
             Ok(result) => result,
             Err(e) => Err(FsError::new(Code::Io, format!("a commit failed: {e}"))),
         }
@@ -303,12 +295,12 @@ impl Content {
                 true => client.late.add(),
                 false => client.late.flushed(late),
             }
-            client.deferrals.found(reply.roomy, now);
             let (attr, mark) = (convert::need_attr(reply.attr.clone())?, reply.mark);
             let mark = mark.unwrap_or_default();
             match made {
                 None => client.metadata.own_attr(asked, &mark, attr),
                 Some(made) => {
+                    client.deferrals.found(reply.roomy, now);
                     let dir = convert::need_attr(reply.dir.clone())?;
                     client.metadata.told(asked, &mark, dir, &made.name, attr);
                 }

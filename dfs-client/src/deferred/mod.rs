@@ -201,7 +201,8 @@ impl Deferrals {
 
     /// Nothing is made here for a while: the server could not make what it was told.
     pub(crate) fn pause(&self, now: BootTime) {
-        self.stock().paused_until = now + PAUSE;
+        let mut stock = self.stock();
+        (stock.paused_until, stock.roomy_until) = (now + PAUSE, now);
     }
 
     /// Whether that is so now.
@@ -209,7 +210,7 @@ impl Deferrals {
         now < self.stock().paused_until
     }
 
-    /// The server answered a commit and has much room, or not.
+    /// The server has made a file, and has much room or not.
     pub(crate) fn found(&self, roomy: bool, now: BootTime) {
         self.stock().roomy_until = if roomy { now + ROOMY } else { now };
     }
@@ -442,6 +443,28 @@ pub(super) mod tests {
         all.remove(Ino(3));
         all.note_anew();
         assert!(left().is_empty());
+    }
+
+    #[test]
+    fn deferred_files_are_noted_anew_when_the_list_is_full_of_others() {
+        let (all, temp) = (Deferrals::default(), tempfile::tempdir().unwrap());
+        let path = temp.path().join("deferred");
+        all.keep_in(&path).unwrap();
+        all.add(file(1, 10));
+        all.note(&file(1, 10));
+        let mut longest = 0;
+        for n in 2..30_000 {
+            all.add(file(n, 10));
+            all.try_note(&file(n, 10)).unwrap();
+            longest = longest.max(std::fs::metadata(&path).unwrap().len());
+            if n > 2 {
+                all.remove(Ino(n - 1));
+            }
+        }
+        let left: Vec<u64> =
+            Deferrals::default().keep_in(&path).unwrap().iter().map(|left| left.ino).collect();
+        assert!(left.contains(&1) && left.contains(&29_999) && left.len() < 29_998);
+        assert!(longest <= 1 << 20, "{longest} bytes");
     }
 
     #[tokio::test]

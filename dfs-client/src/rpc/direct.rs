@@ -18,9 +18,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tonic::Status;
 
-/// Answers that came are looked for this long by a thread that has to wait for them.
-const SETTLE: Duration = Duration::from_millis(20);
-
 /// Says that a call is written to the connection. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent(Arc<AtomicBool>);
@@ -97,7 +94,7 @@ impl Direct {
             return;
         }
         match waiting::may(Leave::Wait).then(|| line.enter()).flatten() {
-            Some(mut turn) => turn.settle(SETTLE),
+            Some(mut turn) => turn.settle(),
             None => line.hurry(),
         }
     }

@@ -24,6 +24,10 @@ pub struct CallStream {
     absent: Arc<AtomicBool>,
 }
 
+/// What becomes of a call.
+type Answer = Result<one_answer::Reply, Status>;
+type Tell = oneshot::Sender<Answer>;
+
 /// One stream.
 #[derive(Debug)]
 struct Line {
@@ -36,7 +40,7 @@ struct Line {
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
-    answers: HashMap<u64, oneshot::Sender<Result<one_answer::Reply, Status>>>,
+    answers: HashMap<u64, Tell>,
     /// The server has the stream.
     opened: bool,
     /// Why the stream has ended.
@@ -68,7 +72,7 @@ impl CallStream {
         }
     }
 
-    async fn answer(&self, request: one_call::Request) -> Result<one_answer::Reply, Status> {
+    async fn answer(&self, request: one_call::Request) -> Answer {
         self.begin(request)?.await
     }
 
@@ -153,8 +157,7 @@ impl Line {
         self.waiting.lock().expect("no panic under this lock")
     }
 
-    #[allow(clippy::type_complexity)]
-    fn begin(&self) -> Result<(u64, oneshot::Receiver<Result<one_answer::Reply, Status>>), Status> {
+    fn begin(&self) -> Result<(u64, oneshot::Receiver<Answer>), Status> {
         let mut waiting = self.waiting();
         if let Some(status) = &waiting.ended {
             return Err(status.clone());
@@ -186,7 +189,7 @@ impl Line {
         self.quiet.notify_waiters();
     }
 
-    fn take(&self, id: u64) -> Option<oneshot::Sender<Result<one_answer::Reply, Status>>> {
+    fn take(&self, id: u64) -> Option<Tell> {
         let mut waiting = self.waiting();
         let tell = waiting.answers.remove(&id);
         if tell.is_some() && waiting.answers.is_empty() {
@@ -202,11 +205,11 @@ impl Line {
 pub struct Answering {
     line: Arc<Line>,
     id: u64,
-    answer: oneshot::Receiver<Result<one_answer::Reply, Status>>,
+    answer: oneshot::Receiver<Answer>,
 }
 
 impl Future for Answering {
-    type Output = Result<one_answer::Reply, Status>;
+    type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(cx));

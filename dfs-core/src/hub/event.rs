@@ -40,7 +40,7 @@ pub struct Config {
     pub hot_changes_per_second: u32,
     /// How long a hot key gets no promises.
     pub hot_pause: Duration,
-    /// Pushes have numbers above this, so that none has that of a push of an earlier start: its ack
+    /// Pushes have numbers above this, so that none has that of a push of an earlier start, whose ack
     /// may come late.
     pub pushes_above: u64,
 }

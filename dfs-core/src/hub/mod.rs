@@ -58,6 +58,9 @@ pub struct Hub {
     pins: Claims<(Ino, u64)>,
     heat: HeatMap,
     timers: BTreeSet<(BootTime, Timer)>,
+    /// New sessions get pushes with numbers above this: no number of a session that is gone, whose client may
+    /// still answer.
+    pushes_above: u64,
 }
 
 /// Sizes of the hub's tables, all bounded (I16).
@@ -85,6 +88,7 @@ impl Hub {
     /// An empty hub.
     pub fn new(config: Config) -> Hub {
         Hub {
+            pushes_above: config.pushes_above,
             config,
             intents: Intents::default(),
             mutations: BTreeMap::new(),

@@ -77,7 +77,7 @@ impl Hub {
 
     /// The pushes of a session, which may be new.
     pub(super) fn line(&mut self, session: SessionId) -> &mut Line {
-        let above = self.config.pushes_above;
+        let above = self.pushes_above;
         self.lines.entry(session).or_insert_with(|| Line::above(above))
     }
 
@@ -120,7 +120,7 @@ impl Hub {
         self.void(now, session, out);
         if let Some(line) = self.lines.remove(&session) {
             // Its client may have another session soon.
-            self.config.pushes_above = self.config.pushes_above.max(line.last_number);
+            self.pushes_above = self.pushes_above.max(line.last_number);
         }
         for ino in self.holds.gone(session) {
             self.free(now, ino, out);

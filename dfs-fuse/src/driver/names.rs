@@ -67,6 +67,7 @@ pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let work = async move { vfs.unlink(&who, dir, &name).await };
+    // Also a thread that cannot wait for the answer may send it.
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 

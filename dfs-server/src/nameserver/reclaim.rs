@@ -67,8 +67,7 @@ impl NameServer {
     ) -> Result<(), LostItem> {
         let (ino, id, fence) = (ino_from(claim.ino), GrantId(claim.grant), Fence(claim.fence));
         let item = lost_grant(claim);
-        // Number and fence of a grant are one sequence number.
-        let given = id.0 == fence.0 && Seq(fence.0).epoch() < self.leader_epoch;
+        let given = self.was_given_before(id, fence);
         let room = machines.grants.count(sid) < limits::GRANTS_PER_SESSION;
         if given && room && machines.sessions.may_reclaim(sid, item) {
             let mode = if claim.write { Mode::Write } else { Mode::Read };
@@ -86,6 +85,11 @@ impl NameServer {
         }
         let own = |held: grant::Grant| held.session == sid && held.id == id && held.fence == fence;
         if machines.grants.holders(ino).any(own) { Ok(()) } else { Err(item) }
+    }
+
+    /// Whether a grant is of an earlier start of the server. Its number and fence are one sequence number.
+    pub(super) fn was_given_before(&self, id: GrantId, fence: Fence) -> bool {
+        id.0 == fence.0 && Seq(fence.0).epoch() < self.leader_epoch
     }
 
     /// Everything is restated (S13).

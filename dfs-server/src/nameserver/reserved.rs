@@ -6,7 +6,7 @@ use super::op::MakeFile;
 use super::{Caller, NameServer};
 use dfs_core::grant::{self, Mode};
 use dfs_core::range::Range;
-use dfs_core::{Code, Fence, FsError, Ino, Result, Seq, SessionId, limits};
+use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -153,9 +153,7 @@ impl NameServer {
         }
         // Drawn from an earlier start of the server: who had it is known no more. The file is made only if
         // there is none of this number.
-        let given = guard.grant.0 == guard.fence.0
-            && Seq(guard.fence.0).epoch() < self.leader_epoch
-            && guard.ino < self.first_ino;
+        let given = self.was_given_before(guard.grant, guard.fence) && guard.ino < self.first_ino;
         let left = |dir| given && machines.reserved.was_left(caller.sid, dir);
         if left_in.is_some_and(left) || machines.reserved.take(caller.sid, guard.ino, guard.fence) {
             let claim = grant::Reclaim {

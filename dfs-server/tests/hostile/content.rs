@@ -91,10 +91,13 @@ fn hostile_makers_of_files_are_refused() {
             let name = b"again".to_vec().into();
             Some(Box::new(NewFile { dir: 1, name, mode: 0o644, ..NewFile::default() }))
         };
+        // Nobody left it, whatever the client says.
+        let left_over = || again().map(|file| Box::new(NewFile { left_over: true, ..*file }));
         let cases = vec![
             (scene.commit(|c| c.create = again()), Some(Invalid)),
             (scene.commit(|c| c.create = again()), Some(Invalid)),
             (scene.commit(|c| (c.create, c.ino) = (again(), 77)), Some(Fenced)),
+            (scene.commit(|c| (c.create, c.ino) = (left_over(), 77)), Some(Fenced)),
         ];
         scene.refused(cases).await;
     });

@@ -5,39 +5,61 @@ use dfs_tests::mount::Mount;
 use dfs_tests::{sizes, tree, wait, world};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(600);
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
-/// Makes and closes files with `content`, so that the commits of the last ones are under way.
-fn close_some(folder: &Path, content: &[u8], files: usize) {
-    for n in 0..files {
-        std::fs::write(folder.join(format!("c{n}")), content).unwrap();
-        std::fs::File::create_new(folder.join(format!("e{n}"))).unwrap();
-    }
+/// Files of one folder, each second one without content.
+#[derive(Clone)]
+struct Files {
+    folder: String,
+    content: Vec<u8>,
+    count: usize,
 }
 
-fn check(folder: PathBuf, content: Vec<u8>, files: usize) {
-    wait::within(BACK_WITHIN, "read", move || {
-        for n in 0..files {
-            let read = std::fs::read(folder.join(format!("c{n}"))).unwrap();
-            assert!(read == content, "c{n} has {} bytes", read.len());
-            assert!(std::fs::read(folder.join(format!("e{n}"))).unwrap().is_empty());
+impl Files {
+    /// Makes and closes them, so that the commits of the last ones are under way.
+    fn close(mount: &Mount, round: usize, random: &mut StdRng) -> Files {
+        let (content, count) = (tree::random_bytes(random, 3_000), random.random_range(10..70));
+        let files = Files { folder: format!("d{round}"), content, count };
+        let folder = mount.at(&files.folder);
+        fs::create_dir(&folder).unwrap();
+        for n in 0..files.count {
+            fs::write(folder.join(format!("c{n}")), &files.content).unwrap();
+            File::create_new(folder.join(format!("e{n}"))).unwrap();
         }
-    });
+        files
+    }
+
+    /// All are there, as they were closed, for who looks now.
+    fn check(&self, mount: &Mount) {
+        let (folder, files) = (mount.at(&self.folder), self.clone());
+        wait::within(BACK_WITHIN, "read", move || {
+            for n in 0..files.count {
+                let read = fs::read(folder.join(format!("c{n}"))).unwrap();
+                assert!(read == files.content, "c{n} has {} bytes", read.len());
+                assert!(fs::read(folder.join(format!("e{n}"))).unwrap().is_empty());
+            }
+        });
+    }
+
+    /// The same, once all unsaved bytes are rescued.
+    fn check_rescued(&self, mount: &Mount) {
+        let folder = mount.at(&self.folder);
+        let is_saved = |n| fs::read(folder.join(format!("c{n}"))).is_ok_and(|c| c == self.content);
+        wait::until_true(BACK_WITHIN, "what was unsaved to be rescued", || {
+            (0..self.count).all(is_saved)
+        });
+        self.check(mount);
+    }
 }
 
 /// Nothing that was saved is put aside as well.
 fn nothing_is_put_aside(mount: &Mount) {
     let recovered = mount.cache().join("recovered");
-    let entries = std::fs::read_dir(&recovered).map_or(0, Iterator::count);
-    assert_eq!(entries, 0, "{}", recovered.display());
-}
-
-fn some(random: &mut StdRng) -> (Vec<u8>, usize) {
-    (tree::random_bytes(random, 3_000), random.random_range(10..70))
+    assert_eq!(fs::read_dir(&recovered).unwrap().count(), 0, "{}", recovered.display());
 }
 
 #[test]
@@ -48,14 +70,12 @@ fn kills_of_a_client_that_has_just_closed_files_show_them_to_others() {
         let b = w.mount(&server, "b");
         let (kills, mut random) = (sizes::client_kills(), w.random(1));
         for round in 0..kills {
-            let (folder, (content, files)) = (format!("d{round}"), some(&mut random));
-            std::fs::create_dir(a.at(&folder)).unwrap();
-            close_some(&a.at(&folder), &content, files);
+            let files = Files::close(&a, round, &mut random);
             a.kill();
             // Before the next daemon is there: the server has what was sent.
-            check(b.at(&folder), content.clone(), files);
+            files.check(&b);
             a.again();
-            check(a.at(&folder), content, files);
+            files.check(&a);
             nothing_is_put_aside(&a);
         }
         w.say(format!("{kills} kills of the daemon right after closes: all is there"));
@@ -69,12 +89,10 @@ fn kills_of_the_server_lose_no_file_that_was_just_closed() {
         let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
         let (kills, mut random) = (sizes::client_kills(), w.random(1));
         for round in 0..kills {
-            let (folder, (content, files)) = (format!("d{round}"), some(&mut random));
-            std::fs::create_dir(a.at(&folder)).unwrap();
-            close_some(&a.at(&folder), &content, files);
+            let files = Files::close(&a, round, &mut random);
             server.kill();
             server.start();
-            check(b.at(&folder), content, files);
+            files.check(&b);
         }
         nothing_is_put_aside(&a);
         w.say(format!("{kills} kills of the server right after closes: all is there"));
@@ -89,9 +107,7 @@ fn kills_of_both_lose_no_file_that_was_just_closed() {
         let b = w.mount(&server, "b");
         let (kills, mut random) = (sizes::client_kills(), w.random(1));
         for round in 0..kills {
-            let (folder, (content, files)) = (format!("d{round}"), some(&mut random));
-            std::fs::create_dir(a.at(&folder)).unwrap();
-            close_some(&a.at(&folder), &content, files);
+            let files = Files::close(&a, round, &mut random);
             if round % 2 == 0 {
                 server.kill();
                 a.kill();
@@ -101,18 +117,38 @@ fn kills_of_both_lose_no_file_that_was_just_closed() {
             }
             server.start();
             a.again();
-            for mount in [&a, &b] {
-                let (path, content) = (mount.at(&folder), content.clone());
-                wait::until_true(BACK_WITHIN, "what was unsaved to be rescued", || {
-                    let is_there = |n| {
-                        std::fs::read(path.join(format!("c{n}"))).is_ok_and(|read| read == content)
-                    };
-                    (0..files).all(is_there)
-                });
-                check(path.clone(), content.clone(), files);
-            }
+            files.check_rescued(&a);
+            files.check_rescued(&b);
             nothing_is_put_aside(&a);
         }
         w.say(format!("{kills} kills of both right after closes: all is there"));
+    });
+}
+
+/// The next daemon makes what the last one left, and nothing that was removed since.
+#[test]
+fn kills_of_both_do_not_bring_back_what_was_removed() {
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mut a = w.mount(&server, "a");
+        let (kills, mut random) = (sizes::client_kills(), w.random(1));
+        for round in 0..kills {
+            let files = Files::close(&a, round, &mut random);
+            let folder = a.at(&files.folder);
+            let gone = |n| [format!("c{n}"), format!("e{n}")].map(|name| folder.join(name));
+            (0..files.count).flat_map(gone).for_each(|path| fs::remove_file(path).unwrap());
+            // Removals are answered when they are sent (`docs/design/0028`).
+            File::open(&folder).unwrap().sync_all().unwrap();
+            server.kill();
+            a.kill();
+            server.start();
+            a.again();
+            let (folder, left) = (a.at(&files.folder), "what was removed is there again");
+            wait::within(BACK_WITHIN, "listing", move || {
+                assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "{left}");
+            });
+            nothing_is_put_aside(&a);
+        }
+        w.say(format!("{kills} kills of both behind removals: nothing comes back"));
     });
 }

@@ -6,7 +6,10 @@ use crate::config::Patience;
 use crate::waiting::Leave;
 use dfs_core::{Code, Ino, Result};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
+
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A client that has an empty directory to itself, of a server that has room, and the line to that one.
 async fn sending() -> Rig {
@@ -34,21 +37,33 @@ fn commits(rig: &Rig) -> usize {
     rig.fake.lock().commits.len()
 }
 
-/// Whether a close waits for the answer to its commit, which is then given.
-async fn waits(rig: &Rig, leave: Leave, fh: u64) -> bool {
+/// A close that is answered although the answer to its commit is held; then that is given.
+async fn close_early(rig: &Rig, leave: Leave, fh: u64) {
+    rig.fake.lock().slow_commits = true;
+    let closed = tokio::time::timeout(DEADLINE, close(rig, leave, fh)).await;
+    closed.expect("it is answered").unwrap().unwrap();
+    assert!(!rig.client.deferrals.is_empty(), "nobody has answered");
+    answer(rig).await;
+}
+
+/// A close that waits for the answer to its commit, which is then given.
+async fn close_waits(rig: &Rig, leave: Leave, fh: u64) {
     let before = commits(rig);
     rig.fake.lock().slow_commits = true;
     let closed = close(rig, leave, fh);
     rig.until("it is sent", |rig| commits(rig) > before).await;
-    // One that does not wait is answered when it is sent: the thread that did that ends.
+    // Another thread that is asked meanwhile comes back.
     for _ in 0..100 {
-        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        asked(leave, async {}).await;
     }
-    let waits = !closed.is_finished();
-    rig.fake.lock().slow_commits = false;
+    assert!(!closed.is_finished(), "{leave:?}");
+    answer(rig).await;
     closed.await.unwrap().unwrap();
+}
+
+async fn answer(rig: &Rig) {
+    rig.fake.lock().slow_commits = false;
     rig.until("it is told", |rig| rig.client.deferrals.is_empty()).await;
-    waits
 }
 
 #[test]
@@ -83,7 +98,7 @@ fn close_of_a_new_file_without_content_is_answered_when_it_is_sent() {
     run(async {
         let rig = sending().await;
         let (ino, fh) = make(&rig, "a").unwrap();
-        assert!(!waits(&rig, Leave::Send, fh).await);
+        close_early(&rig, Leave::Send, fh).await;
         assert!(rig.fake.lock().names.contains(&b"a".to_vec()) && !rig.client.deferrals.has(ino));
     });
 }
@@ -92,23 +107,25 @@ fn close_of_a_new_file_without_content_is_answered_when_it_is_sent() {
 fn close_waits_where_its_commit_may_be_refused_or_cannot_be_sent() {
     run(async {
         let rig = sending().await;
-        for (name, leave, want) in
-            [("a", Leave::Send, false), ("b", Leave::Nothing, true), ("c", Leave::Wait, false)]
-        {
-            let (_, fh) = written(&rig, name, b"content").await;
-            assert_eq!(waits(&rig, leave, fh).await, want, "{leave:?}");
-        }
+        let (_, fh) = written(&rig, "a", b"content").await;
+        close_early(&rig, Leave::Send, fh).await;
+        let (_, fh) = written(&rig, "b", b"content").await;
+        close_waits(&rig, Leave::Nothing, fh).await;
+        let (_, fh) = written(&rig, "c", b"content").await;
+        close_early(&rig, Leave::Wait, fh).await;
         rig.fake.lock().roomy = false;
         let (_, fh) = written(&rig, "d", b"content").await;
         close(&rig, Leave::Send, fh).await.unwrap().unwrap();
         rig.until("it is told", |rig| rig.client.deferrals.is_empty()).await;
         let (_, fh) = written(&rig, "e", b"content").await;
-        assert!(waits(&rig, Leave::Send, fh).await, "the server has little room");
+        // The server has little room.
+        close_waits(&rig, Leave::Send, fh).await;
         let (_, known) = written(&rig, "f", b"content").await;
         close(&rig, Leave::Send, known).await.unwrap().unwrap();
         rig.fake.lock().roomy = true;
         rig.content.write(known, 0, b"C", false).await.unwrap();
-        assert!(waits(&rig, Leave::Send, known).await, "others may know the file");
+        // Others may know the file.
+        close_waits(&rig, Leave::Send, known).await;
     });
 }
 
@@ -119,7 +136,7 @@ fn close_of_a_soft_mount_waits() {
         rig.fake.lock().roomy = true;
         for name in ["a", "b"] {
             let (_, fh) = written(&rig, name, b"content").await;
-            assert!(waits(&rig, Leave::Send, fh).await, "{name}");
+            close_waits(&rig, Leave::Send, fh).await;
         }
     });
 }
@@ -129,13 +146,16 @@ fn closed_file_that_is_refused_is_not_lost() {
     run(async {
         let rig = sending().await;
         let (ino, fh) = written(&rig, "a", b"precious").await;
+        let (_, other) = written(&rig, "b", b"other").await;
         rig.fake.lock().refuse = Some(Code::NoSpace);
         close(&rig, Leave::Send, fh).await.unwrap().unwrap();
-        rig.until("it is refused", |rig| commits(rig) == 2).await;
         let file = rig.content.find(ino).unwrap();
         rig.until("its end", |_| !file.lock().closing).await;
         assert!(rig.client.deferrals.has(ino) && file.lock().has_work());
+        let next = close(&rig, Leave::Send, other).await.unwrap();
+        assert_eq!(next.unwrap_err().code, Code::NoSpace, "what is known to be full says so");
         rig.fake.lock().refuse = None;
+        rig.content.fsync(other).await.unwrap();
         rig.content.fsync(fh).await.unwrap_err();
         rig.content.fsync(fh).await.unwrap();
         assert_eq!(rig.fake.lock().bytes(ino.0), b"precious");

@@ -253,17 +253,20 @@ fn unsaved_work(dir: &Path, ver: u64) {
     file.write(3, b"work").unwrap();
 }
 
+/// A client after a daemon that died with [`unsaved_work`] on `0123456789`, and what the server has since.
+async fn after_work(newest: Option<&[u8]>) -> Rig {
+    let before = |dir: &Path, fake: &fake::Fake| {
+        fake.lock().put(7, b"0123456789");
+        unsaved_work(dir, fake.lock().attr(7).content_ver);
+        newest.iter().for_each(|bytes| fake.lock().put(7, bytes));
+    };
+    Rig::build(|_| {}, before).await
+}
+
 #[test]
 fn unsaved_work_of_an_earlier_life_is_committed_on_the_same_base() {
     run(async {
-        let rig = Rig::build(
-            |_| {},
-            |dir, fake| {
-                fake.lock().put(7, b"0123456789");
-                unsaved_work(dir, fake.lock().attr(7).content_ver);
-            },
-        )
-        .await;
+        let rig = after_work(None).await;
         rig.until("it is committed", |rig| rig.fake.lock().bytes(7) == b"012work789").await;
     });
 }
@@ -271,15 +274,7 @@ fn unsaved_work_of_an_earlier_life_is_committed_on_the_same_base() {
 #[test]
 fn unsaved_work_of_an_earlier_life_is_put_aside_on_another_base() {
     run(async {
-        let rig = Rig::build(
-            |_| {},
-            |dir, fake| {
-                fake.lock().put(7, b"0123456789");
-                unsaved_work(dir, fake.lock().attr(7).content_ver);
-                fake.lock().put(7, b"newer");
-            },
-        )
-        .await;
+        let rig = after_work(Some(b"newer")).await;
         rig.promise(7);
         rig.until("it is put aside", |rig| rig.content.conflict_of(Ino(7)).is_some()).await;
         assert_eq!(rig.fake.lock().bytes(7), b"newer");
@@ -295,15 +290,7 @@ fn unsaved_work_of_an_earlier_life_is_put_aside_on_another_base() {
 #[test]
 fn unsaved_work_of_an_earlier_life_that_was_committed_is_not_put_aside() {
     run(async {
-        let rig = Rig::build(
-            |_| {},
-            |dir, fake| {
-                fake.lock().put(7, b"0123456789");
-                unsaved_work(dir, fake.lock().attr(7).content_ver);
-                fake.lock().put(7, b"012work789");
-            },
-        )
-        .await;
+        let rig = after_work(Some(b"012work789")).await;
         let file = rig.content.find(Ino(7)).unwrap();
         rig.until("it is settled", |_| !file.lock().has_work()).await;
         let ver = rig.fake.lock().attr(7).content_ver;

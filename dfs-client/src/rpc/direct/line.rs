@@ -173,7 +173,7 @@ impl Turn<'_> {
         let begun = Instant::now();
         let answer = self.drive(async |calls, _| timeout(limit, calls.call(request)).await)?;
         if begun.elapsed() > SLOW {
-            self.state.slow_until = Some(Instant::now() + AVOID);
+            self.was_slow();
         }
         match answer {
             Ok(answer) => answer.transpose(),
@@ -201,9 +201,16 @@ impl Turn<'_> {
         sent.unwrap_or_else(|| Err(no_answer()))
     }
 
-    /// Waits for the answers of all calls, at most `limit`.
-    pub(super) fn settle(&mut self, limit: Duration) {
-        let _settled = self.drive(async |calls, _| timeout(limit, calls.quiet()).await);
+    /// Waits for the answers of all calls, as long as that is worth a thread.
+    pub(super) fn settle(&mut self) {
+        let settled = self.drive(async |calls, _| timeout(SLOW, calls.quiet()).await);
+        if matches!(settled, Some(Err(_))) {
+            self.was_slow();
+        }
+    }
+
+    fn was_slow(&mut self) {
+        self.state.slow_until = Some(Instant::now() + AVOID);
     }
 
     /// Runs the line's runtime until `work` ends. None: it is gone.
@@ -283,6 +290,10 @@ impl Shared {
         runtime.block_on(async {
             // Of somebody who has been here since; who still wants the line says so again and again.
             std::pin::pin!(self.wanted.notified()).enable();
+            // Of the last one, who says so once.
+            if self.thread().closed {
+                return;
+            }
             tokio::select! {
                 () = self.calls.quiet() => {}
                 () = self.wanted.notified() => {}
