@@ -67,6 +67,7 @@ fn serve(
     }
     signals::block()?;
     small_pages();
+    many_files();
     let mut holder = Holder {
         pid: std::process::id(),
         source: source.to_owned(),
@@ -113,6 +114,16 @@ fn serve(
 fn small_pages() {
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
         tracing::debug!(%error, "cannot do without huge pages");
+    }
+}
+
+/// Each large file in use takes descriptors of this process: all that the system allows may.
+fn many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -30,6 +30,8 @@ struct Spec {
     cache: PathBuf,
     log: PathBuf,
     options: Vec<String>,
+    /// How many files the daemon may open, as prlimit(1) takes it.
+    descriptors: Option<String>,
 }
 
 impl<'w> MountBuilder<'w> {
@@ -42,6 +44,7 @@ impl<'w> MountBuilder<'w> {
             cache: dir.join(format!("cache-{name}")),
             log: dir.join(format!("fuse-{name}.log")),
             options: Vec::new(),
+            descriptors: None,
         };
         MountBuilder { world, spec }
     }
@@ -49,6 +52,12 @@ impl<'w> MountBuilder<'w> {
     /// A further mount option.
     pub fn option(mut self, option: impl Into<String>) -> Self {
         self.spec.options.push(option.into());
+        self
+    }
+
+    /// How many files the daemon may open at a time, as prlimit(1) takes it: `SOFT:` or `SOFT:HARD`.
+    pub fn descriptors(mut self, limit: &str) -> Self {
+        self.spec.descriptors = Some(limit.to_owned());
         self
     }
 
@@ -130,7 +139,15 @@ impl Mount {
     }
 
     fn run_command(&mut self) -> Output {
-        let mut command = Command::new(programs::ours("dfs-fuse"));
+        let program = programs::ours("dfs-fuse");
+        let mut command = match &self.spec.descriptors {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={limit}")).arg(program);
+                limited
+            }
+        };
         command.arg(&self.spec.source).arg(&self.spec.path).args(["-o", &self.options()]);
         let output = shell::output_within(MOUNT_WITHIN, command);
         self.daemon = Process::find("dfs-fuse", &self.spec.path);

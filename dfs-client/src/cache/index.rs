@@ -10,13 +10,17 @@ use super::folder::Folder;
 use super::sums::Sums;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::{Code, FsError, Ino, Result};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Format of the tables; another one is thrown away.
 const FORMAT: i64 = 2;
+/// SQLite's access to files for one process alone, which the lock of the folder makes sure of: it locks
+/// the database once and not around each transaction.
+const VFS: &str = "unix-excl";
 /// Longest wait of one connection for the other.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 const TABLES: &str = "
@@ -109,10 +113,7 @@ impl Index {
     /// The clean content known of version `ver` of a file; nothing if the row is of another version
     /// or damaged.
     pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
-        let mut db = lock(&self.read);
-        // Of one transaction: its locks cost as much as what it reads.
-        let read = db.transaction().and_then(|tx| load(&tx, ino, ver, size));
-        read.map_err(|e| sql_error("read", &self.path, &e))
+        load(&lock(&self.read), ino, ver, size).map_err(|e| sql_error("read", &self.path, &e))
     }
 
     /// Writes all changes or none.
@@ -155,7 +156,14 @@ fn try_open(path: &Path) -> rusqlite::Result<(Index, Vec<Listed>)> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let db = Connection::open(path)?;
+    // A connection is used by one thread at a time, SQLite needs no mutex for that.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags_and_vfs(path, flags, VFS)?;
+    // Else SQLite, built with STAT4 as here, plans a statement anew whenever the value of a parameter
+    // changes: several times the cost of a read.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.busy_timeout(BUSY_WAIT)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "normal")?;
@@ -182,27 +190,33 @@ fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
     Ok(files)
 }
 
+/// One statement, so that all it reads is of one moment: a transaction costs as much again.
 fn load(db: &Connection, ino: Ino, ver: u64, size: u64) -> rusqlite::Result<Option<Known>> {
-    let mut query =
-        db.prepare_cached("SELECT sum, holes FROM file WHERE ino = ? AND ver = ? AND size = ?")?;
-    let row = query.query_row(params![ino.0 as i64, ver as i64, size as i64], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-    });
-    let Some((sum, holes)) = row.optional()? else { return Ok(None) };
-    if sum != row_sum(ino, ver, size, &holes) {
-        tracing::warn!(%ino, "row of the cache index is damaged: its content is fetched again");
-        return Ok(None);
-    }
-    let mut query =
-        db.prepare_cached("SELECT chunk, pieces FROM sums WHERE ino = ? ORDER BY chunk")?;
-    let mut rows = query.query([ino.0 as i64])?;
-    let mut sums = Sums::default();
+    let mut query = db.prepare_cached(
+        "SELECT f.sum, f.holes, c.bytes, s.chunk, s.pieces
+         FROM file f LEFT JOIN content c ON c.ino = f.ino LEFT JOIN sums s ON s.ino = f.ino
+         WHERE f.ino = ? AND f.ver = ? AND f.size = ? ORDER BY s.chunk",
+    )?;
+    let mut rows = query.query(params![ino.0 as i64, ver as i64, size as i64])?;
+    let mut known = None;
     while let Some(row) = rows.next()? {
-        sums.decode(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?);
+        if known.is_none() {
+            let holes = row.get_ref(1)?.as_blob()?;
+            if row.get::<_, i64>(0)? != row_sum(ino, ver, size, holes) {
+                tracing::warn!(%ino, "row of the cache index is damaged: its content is fetched again");
+                return Ok(None);
+            }
+            known = Some(Known {
+                holes: decode_ranges(holes),
+                sums: Sums::default(),
+                content: row.get(2)?,
+            });
+        }
+        if let (Some(known), Some(chunk)) = (&mut known, row.get::<_, Option<i64>>(3)?) {
+            known.sums.decode(chunk as u64, row.get_ref(4)?.as_blob()?);
+        }
     }
-    let mut query = db.prepare_cached("SELECT bytes FROM content WHERE ino = ?")?;
-    let content = query.query_row([ino.0 as i64], |row| row.get(0)).optional()?;
-    Ok(Some(Known { holes: decode_ranges(&holes), sums, content }))
+    Ok(known)
 }
 
 fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
@@ -328,7 +342,7 @@ mod tests {
         let folder = Folder::open(dir.path()).unwrap();
         let (index, _) = Index::open(&folder).unwrap();
         index.save(&Batch { rows: vec![row(1, 5)], ..Batch::default() }).unwrap();
-        let db = Connection::open(folder.index()).unwrap();
+        let db = connect(&folder.index()).unwrap();
         db.execute("UPDATE file SET holes = zeroblob(16)", []).unwrap();
         assert!(index.load(Ino(1), 5, 500).unwrap().is_none());
     }

@@ -181,6 +181,7 @@ pub fn void(file: &File) -> io::Result<()> {
 /// Adds records to `all`, with `bytes` behind the last one. Answers where that begins.
 fn write_records(all: &mut Vec<u8>, salt: u32, records: &[Record], bytes: &[u8]) -> usize {
     let mut last = all.len();
+    all.reserve(records.len() * record::LEN + bytes.len());
     for record in records {
         last = all.len();
         all.extend(record.encode(salt));

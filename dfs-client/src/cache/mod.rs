@@ -37,6 +37,7 @@ use index::Index;
 use journal::Found;
 use lru::LruCache;
 use map::FileMap;
+use persist::Warmth;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,7 @@ const OPEN_ROOM: u64 = 1024 * 1024;
 pub struct Cache {
     shared: Arc<Shared>,
     limit: u64,
+    warmth: Warmth,
     /// Room that was there when somebody looked and was not asked for since.
     seen: AtomicU64,
     files: Mutex<Files>,
@@ -65,7 +67,7 @@ struct Files {
     entries: LruCache<Ino, Entry>,
     /// Those whose working file is open, or is in memory only.
     warm: BTreeMap<Ino, Arc<WorkingFile>>,
-    /// With so many files open on disk the next open looks for idle ones.
+    /// With so many files open on disk the next open has idle ones looked for.
     crowd: usize,
     /// Files whose row in the index has an old `used`.
     touched: BTreeSet<Ino>,
@@ -138,10 +140,11 @@ impl Cache {
             used = used.saturating_add(file.disk);
             clock = file.used;
         }
+        let warmth = Warmth::of_this_process();
         let files = Files {
             entries,
             warm: BTreeMap::new(),
-            crowd: persist::WARM_MAX,
+            crowd: warmth.many,
             touched: BTreeSet::new(),
             gone: BTreeSet::new(),
             found: Vec::new(),
@@ -150,6 +153,7 @@ impl Cache {
         let cache = Cache {
             shared: Arc::new(Shared::new(folder, index, used)),
             limit: limit_bytes,
+            warmth,
             seen: AtomicU64::new(0),
             files: Mutex::new(files),
             persisting: Mutex::new(()),
@@ -190,11 +194,7 @@ impl Cache {
     /// The working file of an inode for version `ver` of `size` bytes. Content of another version
     /// is dropped, unless there is unsaved work on it: such a file is returned as it is.
     pub fn open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
-        if self.is_crowded()
-            && let Err(e) = self.save()
-        {
-            tracing::warn!(error = %e, "cannot write the cache index");
-        }
+        self.make_way();
         match self.try_open_file(ino, ver, size) {
             Err(e) if e.code == Code::NoSpace => {
                 self.squeeze(OPEN_ROOM)?;
@@ -202,11 +202,6 @@ impl Cache {
             }
             result => result,
         }
-    }
-
-    /// Whether the burst of opens has grown enough to look for idle files.
-    fn is_crowded(&self) -> bool {
-        self.shared.open.load(Ordering::Relaxed) >= self.lock().crowd
     }
 
     fn try_open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {

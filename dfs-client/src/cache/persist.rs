@@ -5,20 +5,44 @@ use super::working::WorkingFile;
 use super::working::store::HELD_MAX;
 use super::{Cache, Files};
 use dfs_core::{Ino, Result};
+use nix::sys::resource::{Resource, getrlimit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
+use tokio::sync::Notify;
 
-/// Working files kept open though nobody uses them.
-const IDLE_WARM: usize = 256;
-/// With so many working files open on disk the index is written before the next one is opened, which
-/// closes idle ones: bounds the descriptors of a burst of opens.
-pub(super) const WARM_MAX: usize = 1024;
-/// Files that may be opened before that is tried again, if it left too many open because they are
-/// in use: looking at all of them for each one would cost more than the opens.
-pub(super) const WARM_STEP: usize = 256;
+/// With so many bytes of content in memory the index is to be written soon.
+pub(super) const HELD_MANY: u64 = HELD_MAX / 2;
 /// Bytes of content that stay in memory although the index has them.
 pub(super) const HELD_IDLE: u64 = HELD_MAX / 4;
+
+/// How many working files may be open on disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Warmth {
+    /// Though nobody uses them.
+    idle: usize,
+    /// From so many on the index is to be written soon, which closes idle ones.
+    pub(super) many: usize,
+    /// With so many it is written before the next one is opened: bounds the descriptors of a burst of
+    /// opens.
+    pub(super) most: usize,
+    /// So many more may be opened before that is tried again, if it left too many open because they are
+    /// in use: looking at all of them for each one would cost more than the opens.
+    step: usize,
+}
+
+impl Warmth {
+    /// For a process that may open so many files.
+    fn of(allowed: u64) -> Warmth {
+        let most = usize::try_from(allowed / 4).unwrap_or(usize::MAX).min(4096);
+        Warmth { idle: 256.min(most / 2), many: 1024.min(most), most, step: 256.min(most / 2) }
+    }
+
+    /// For this process.
+    pub(super) fn of_this_process() -> Warmth {
+        Warmth::of(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(now, _)| now))
+    }
+}
 
 impl Cache {
     /// Writes what changed since the last time into the index, with the content that is in memory. To
@@ -43,10 +67,10 @@ impl Cache {
         }
         let mut files = self.lock();
         match saved {
-            Ok(()) => files.cool(),
+            Ok(()) => files.cool(self.warmth.idle),
             Err(_) => files.put_back(batch),
         }
-        files.rest(self.shared.open.load(Ordering::Relaxed));
+        files.rest(self.shared.open.load(Ordering::Relaxed), &self.warmth);
         saved
     }
 
@@ -62,6 +86,30 @@ impl Cache {
         }
         batch.used = touched.into_iter().collect();
         (batch, warm)
+    }
+
+    /// A file is about to be opened: closes idle ones, or has that done soon, if the burst of opens has
+    /// grown enough.
+    pub(super) fn make_way(&self) {
+        let open = self.shared.open.load(Ordering::Relaxed);
+        {
+            let mut files = self.lock();
+            if open < files.crowd {
+                return;
+            }
+            files.crowd = open + self.warmth.step;
+        }
+        if open < self.warmth.most {
+            self.shared.full.notify_one();
+        } else if let Err(error) = self.save() {
+            tracing::warn!(%error, "cannot write the cache index");
+        }
+    }
+
+    /// Told when [`persist`](Cache::persist) is to be called before its time: much is in memory, or
+    /// open.
+    pub fn full(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.full)
     }
 
     /// Leaves content that the index has to it, of the files without handle used least recently, if
@@ -94,8 +142,8 @@ struct Warm {
 impl Files {
     /// Idle files were looked for: not again before the burst of opens has grown. `open`: files that
     /// are open on disk.
-    fn rest(&mut self, open: usize) {
-        self.crowd = WARM_MAX.max(open + WARM_STEP);
+    fn rest(&mut self, open: usize, warmth: &Warmth) {
+        self.crowd = warmth.many.max(open + warmth.step);
     }
 
     /// Files that went, those used since the last time and when, and all warm ones.
@@ -122,8 +170,8 @@ impl Files {
         }
     }
 
-    /// Closes the idle working files used least recently, if there are many.
-    fn cool(&mut self) {
+    /// Closes the idle working files used least recently, if there are more than `most`.
+    fn cool(&mut self, most: usize) {
         let mut idle: Vec<(u64, Ino)> = Vec::new();
         for (ino, file) in &self.warm {
             let Some(entry) = self.entries.peek(ino) else { continue };
@@ -134,7 +182,7 @@ impl Files {
             }
         }
         idle.sort_unstable();
-        let surplus = idle.len().saturating_sub(IDLE_WARM);
+        let surplus = idle.len().saturating_sub(most);
         for (_, ino) in idle.into_iter().take(surplus) {
             let Some(file) = self.warm.remove(&ino) else { continue };
             if file.is_blank() {

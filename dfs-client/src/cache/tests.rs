@@ -7,6 +7,8 @@ use super::sums::Sums;
 use super::working::store::{HELD_MAX, SMALL_MAX};
 use super::*;
 use dfs_core::range::{Range, RangeSet};
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -222,13 +224,14 @@ fn cache_damaged_index_costs_no_unsaved_work() {
 
 #[test]
 fn cache_closes_idle_files_but_keeps_their_content() {
-    let (_dir, cache) = new_cache(1000 * MIB);
+    let (_dir, mut cache) = new_cache(1000 * MIB);
+    cache.warmth.most = cache.warmth.many;
     // What is larger than this is on disk at once.
     let len = SMALL_MAX + 1;
     for ino in 1..=1500 {
         fetch(&cache, ino, len);
     }
-    assert!((300..=persist::WARM_MAX).contains(&cache.stats().warm));
+    assert!((300..=cache.warmth.most).contains(&cache.stats().warm));
     cache.set_open(Ino(1), true);
     let kept = cache.get(Ino(2)).unwrap().unwrap();
     cache.persist().unwrap();
@@ -242,13 +245,35 @@ fn cache_closes_idle_files_but_keeps_their_content() {
 
 #[test]
 fn cache_does_not_look_at_all_files_in_use_for_each_open() {
-    let (_dir, cache) = new_cache(100 * MIB);
-    let opened = persist::WARM_MAX as u64 + 2;
+    let (_dir, mut cache) = new_cache(100 * MIB);
+    cache.warmth.most = cache.warmth.many;
+    let opened = cache.warmth.most as u64 + 2;
     let in_use: Vec<_> =
         (1..=opened).map(|ino| cache.open_file(Ino(ino), 1, SMALL_MAX + 1).unwrap()).collect();
     // Written before the last but one of them was opened, and not before the last.
     let unwritten = in_use.iter().filter(|file| file.take_row(0).is_some()).count();
     assert_eq!(unwritten, 2);
+}
+
+#[test]
+fn cache_says_that_its_index_is_to_be_written_when_much_is_open_or_in_memory() {
+    let (_dir, cache) = new_cache(1000 * MIB);
+    assert!(cache.warmth.most > cache.warmth.many, "few descriptors are allowed here");
+    let full = cache.full();
+    let is_full = || pin!(full.notified()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    let open = |ino| cache.open_file(Ino(ino), 1, SMALL_MAX + 1).unwrap();
+    let opened = cache.warmth.many as u64;
+    let _in_use: Vec<_> = (1..=opened).map(open).collect();
+    assert!(!is_full());
+    open(opened + 1);
+    assert!(is_full(), "many files are open");
+    open(opened + 2);
+    assert!(!is_full(), "that is known");
+    let (many, first) = (persist::HELD_MANY / SMALL_MAX, 2 * opened);
+    (first..first + many - 1).for_each(|ino| fetch(&cache, ino, SMALL_MAX));
+    assert!(!is_full());
+    fetch(&cache, first + many, SMALL_MAX);
+    assert!(is_full(), "much is in memory");
 }
 
 #[test]

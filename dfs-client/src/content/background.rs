@@ -11,12 +11,13 @@ use dfs_core::{Ino, Result};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How often the index of the cache is written.
+/// How often the index of the cache is written, unless it is full.
 const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// Leases that a stopping client gives back at a time.
 const STOP_AT_ONCE: usize = 16;
@@ -28,7 +29,7 @@ enum Due {
 }
 
 /// Looks after deadlines as long as the content layer lives.
-async fn look_after(content: Weak<Content>) {
+async fn look_after(content: Weak<Content>, full: Arc<Notify>) {
     let mut tick = interval(TICK);
     let mut persist = interval(PERSIST_EVERY);
     let mut mapped = interval(COMMIT_EVERY);
@@ -39,6 +40,7 @@ async fn look_after(content: Weak<Content>) {
         let due = tokio::select! {
             _ = tick.tick() => Due::Deadlines,
             _ = persist.tick() => Due::Index,
+            () = full.notified() => Due::Index,
             _ = mapped.tick() => Due::Mapped,
         };
         let Some(content) = content.upgrade() else { return };
@@ -66,7 +68,7 @@ impl Content {
         *content.left_over.try_lock().expect("nobody has it yet") = left;
         content.recover()?;
         content.recover_mapped()?;
-        client.runtime.spawn(look_after(Arc::downgrade(&content)));
+        client.runtime.spawn(look_after(Arc::downgrade(&content), content.cache.full()));
         content.sweep();
         Ok(content)
     }

@@ -2,7 +2,7 @@
 
 use dfs_client::cache::Cache;
 use dfs_core::Ino;
-use dfs_tests::{budget, sys, wait, world};
+use dfs_tests::{budget, sys, tree, wait, world};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,5 +55,24 @@ fn cache_of_a_hundred_thousand_files_mounts_at_once() {
         a.unmount();
         assert_eq!(open(a.cache()).stats().files as u64, FILES + 20, "files were forgotten");
         w.say(format!("{FILES} cached files: mounted and listed in {took:.2?}"));
+    });
+}
+
+#[test]
+fn cache_of_more_files_than_a_shell_may_open_serves_them() {
+    const FILES: u64 = 1500;
+    world::run(LIMIT, |w| {
+        let server = w.server();
+        let mount = w.mount_builder(&server, "a").descriptors("1024:").start();
+        // Too large for the index.
+        let content = |n: u64| tree::version_bytes(n, 66_000);
+        let path = |n: u64| mount.at(n.to_string());
+        (0..FILES).for_each(|n| std::fs::write(path(n), content(n)).unwrap());
+        for n in 0..FILES {
+            assert!(std::fs::read(path(n)).unwrap() == content(n), "{n}");
+        }
+        w.say(format!(
+            "{FILES} files written and read by a daemon that was allowed 1024 open files"
+        ));
     });
 }

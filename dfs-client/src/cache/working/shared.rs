@@ -5,7 +5,9 @@ use crate::cache::index::{Index, Known};
 use crate::cache::map::FileMap;
 use crate::cache::spare::Spares;
 use dfs_core::Ino;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use tokio::sync::Notify;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Shared {
     pub open: AtomicUsize,
     /// Files that never had a lasting name.
     pub(super) nameless: AtomicUsize,
+    /// Told when the index is to be written soon.
+    pub(in crate::cache) full: Arc<Notify>,
     /// Journals for the next unsaved work.
     pub(super) spares: Spares,
 }
@@ -36,6 +40,7 @@ impl Shared {
             held: AtomicU64::default(),
             open: AtomicUsize::default(),
             nameless: AtomicUsize::default(),
+            full: Arc::default(),
             spares: Spares::default(),
         }
     }

@@ -9,6 +9,7 @@ use super::{Shared, State, WorkingFile, open_or_make};
 use crate::cache::disk::{self, DISK_BLOCK, io_error};
 use crate::cache::journal::Record;
 use crate::cache::map::FileMap;
+use crate::cache::persist::HELD_MANY;
 use dfs_core::Result;
 use dfs_core::limits::CHECKSUM_BLOCK;
 use dfs_core::range::Range;
@@ -53,13 +54,9 @@ impl Store {
                 buf.clear();
                 disk::append_zero_filled(file, range, buf)
             }
-            Store::Memory(bytes) => {
-                let end = bytes.len() as u64;
-                let part = range.start.min(end) as usize..range.end.min(end) as usize;
+            Store::Memory(_) => {
                 buf.clear();
-                buf.extend_from_slice(&bytes[part]);
-                buf.resize(range.len() as usize, 0);
-                Ok(())
+                self.append(range, buf)
             }
         }
     }
@@ -68,10 +65,12 @@ impl Store {
     pub fn append(&self, range: Range, buf: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Store::Disk(file) => disk::append_zero_filled(file, range, buf),
-            Store::Memory(_) => {
-                let mut bytes = Vec::new();
-                self.read(range, &mut bytes)?;
-                buf.append(&mut bytes);
+            Store::Memory(bytes) => {
+                let (end, behind) = (bytes.len() as u64, buf.len() + range.len() as usize);
+                let part = range.start.min(end) as usize..range.end.min(end) as usize;
+                buf.reserve(range.len() as usize);
+                buf.extend_from_slice(&bytes[part]);
+                buf.resize(behind, 0);
                 Ok(())
             }
         }
@@ -82,9 +81,11 @@ impl Store {
         match self {
             Store::Disk(file) => disk::write_in_steps(file, off, data),
             Store::Memory(bytes) => {
-                let (start, end) = (off as usize, off as usize + data.len());
-                bytes.resize(bytes.len().max(end), 0);
-                bytes[start..end].copy_from_slice(data);
+                let start = off as usize;
+                bytes.resize(bytes.len().max(start), 0);
+                let (over, behind) = data.split_at(data.len().min(bytes.len() - start));
+                bytes[start..start + over.len()].copy_from_slice(over);
+                bytes.extend_from_slice(behind);
                 Ok(())
             }
         }
@@ -142,7 +143,11 @@ impl WorkingFile {
     /// So many bytes are in memory only.
     pub(super) fn hold(&self, now: u64) {
         let before = self.held_bytes.swap(now, Ordering::Relaxed);
-        self.shared.held.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        let more = now.wrapping_sub(before);
+        let all = self.shared.held.fetch_add(more, Ordering::Relaxed);
+        if all < HELD_MANY && now > before && all + more >= HELD_MANY {
+            self.shared.full.notify_one();
+        }
     }
 
     /// Forgets the bytes in memory, if the index has them: whoever wants them brings them back.
