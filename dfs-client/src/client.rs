@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::removals::Removals;
 use crate::rpc::{Call, Rpc};
 use crate::session::{MountId, Session};
+use crate::steps::Steps;
 use crate::vfs::Entry;
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr};
@@ -122,6 +123,8 @@ pub struct Client {
     pub(crate) deferrals: Arc<Deferrals>,
     /// Removals that were answered and are under way.
     pub(crate) removals: Arc<Removals>,
+    /// The last change of each file that is sent and not answered.
+    pub(crate) steps: Arc<Steps>,
     /// Changes that the server may not have flushed yet.
     pub(crate) late: Late,
     /// Runtime of the calls.
@@ -167,6 +170,7 @@ impl Client {
             kernel,
             deferrals: Arc::default(),
             removals: Arc::default(),
+            steps: Arc::default(),
             late: Late::default(),
             runtime,
             hooks: OnceLock::new(),

@@ -21,5 +21,6 @@ pub mod recovered;
 mod removals;
 pub mod rpc;
 pub mod session;
+mod steps;
 pub mod vfs;
 pub mod waiting;

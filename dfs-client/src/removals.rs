@@ -1,8 +1,9 @@
-//! Removals that were answered when they were sent (`docs/design/0028`): in a directory that is
-//! delegated to this client nobody else can tell whether the server has carried them out yet.
+//! Removals, and new names, that were answered when they were sent (`docs/design/0028`, 0039): in a
+//! directory that is delegated to this client nobody else can tell whether the server has carried them
+//! out yet.
 //!
 //! Whoever asks the server anything waits until those under way are over, and so does the ack that
-//! gives the directory back. They may overtake each other, so one never depends on another.
+//! gives the directory back. They may overtake each other, unless one follows another (`steps.rs`).
 
 use dfs_core::Ino;
 use dfs_core::limits::AHEAD_CALLS;

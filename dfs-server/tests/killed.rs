@@ -61,7 +61,8 @@ fn killed_client_has_all_carried_out_that_it_sent() {
         let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
         let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
         let mut answers = a.calls().run(queue).await.unwrap().into_inner();
-        let ask = |id, request| calls.send(OneCall { id, request: Some(request) }).unwrap();
+        let ask =
+            |id, request| calls.send(OneCall { id, after: 0, request: Some(request) }).unwrap();
         let lookup = |a: &mut Client, name: String| {
             let name = name.into();
             one_call::Request::Lookup(a.ask(LookupReq { dir: 1, name, ..Default::default() }))

@@ -195,7 +195,7 @@ fn calls_over_one_stream_are_each_answered_by_number() {
         let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
         let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
         let mut answers = a.calls().run(queue).await.unwrap().into_inner();
-        let ask = |id, request| calls.send(OneCall { id, request }).unwrap();
+        let ask = |id, request| calls.send(OneCall { id, after: 0, request }).unwrap();
         // It waits for the other client, and nobody waits for it.
         let mkdir = a.ask(MkdirReq { dir: 1, name: "d".into(), mode: 0o755, ..Default::default() });
         ask(7, Some(one_call::Request::Mkdir(mkdir)));
@@ -225,6 +225,56 @@ fn calls_over_one_stream_are_each_answered_by_number() {
         };
         assert_eq!(made.into_result().unwrap().attr.unwrap().kind(), Kind::Directory);
         assert_eq!(answers.message().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn call_that_follows_another_begins_when_that_one_is_answered() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let mut control = b.attach().await;
+        assert!(b.lookup("d").await.mark.unwrap().promised_dir);
+        let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
+        let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
+        let mut answers = a.calls().run(queue).await.unwrap().into_inner();
+        let ask = |id, after, request| {
+            calls.send(OneCall { id, after, request: Some(request) }).unwrap();
+        };
+        // It waits for the other client.
+        let mkdir = a.ask(MkdirReq { dir: 1, name: "d".into(), mode: 0o755, ..Default::default() });
+        ask(7, 0, one_call::Request::Mkdir(mkdir));
+        let rename = RenameReq {
+            from_dir: 1,
+            from_name: "d".into(),
+            to_dir: 1,
+            to_name: "e".into(),
+            ..Default::default()
+        };
+        ask(8, 7, one_call::Request::Rename(a.ask(rename)));
+        let rmdir = a.ask(RmdirReq { dir: 1, name: "e".into(), ..Default::default() });
+        ask(9, 8, one_call::Request::Rmdir(rmdir));
+        // It follows one that is not under way.
+        let unknown = a.ask(GetAttrReq { ino: 99, ..Default::default() });
+        ask(10, 6, one_call::Request::GetAttr(unknown));
+        let mut order = Vec::new();
+        while order.len() < 4 {
+            if order.len() == 1 {
+                let (number, _) = control.push().await;
+                control.ack(number).await;
+            }
+            let OneAnswer { id, reply } = answers.message().await.unwrap().unwrap();
+            match reply.unwrap() {
+                one_answer::Reply::Mkdir(reply) => drop(reply.into_result().unwrap()),
+                one_answer::Reply::Rename(reply) => drop(reply.into_result().unwrap()),
+                one_answer::Reply::Rmdir(reply) => drop(reply.into_result().unwrap()),
+                one_answer::Reply::GetAttr(reply) => drop(reply.into_result().unwrap_err()),
+                other => panic!("{other:?}"),
+            }
+            order.push(id);
+        }
+        assert_eq!(order, [10, 7, 8, 9]);
     });
 }
 
@@ -260,7 +310,7 @@ fn what_a_client_sent_before_it_died_is_carried_out() {
                 told.recv().unwrap();
                 for (id, request) in requests.into_iter().enumerate() {
                     let request = Some(one_call::Request::Mkdir(request));
-                    calls.send(OneCall { id: id as u64, request }).unwrap();
+                    calls.send(OneCall { id: id as u64, after: 0, request }).unwrap();
                 }
                 // The connection writes whenever nothing else can go on.
                 for _ in 0..100 {

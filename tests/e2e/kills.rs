@@ -4,6 +4,7 @@
 mod acknowledged;
 mod client;
 mod closed;
+mod named;
 mod power;
 mod relaxed;
 

@@ -54,8 +54,10 @@ impl Content {
     ) -> Result<Option<T>> {
         let (content, file, its) = (self.arc(), Arc::clone(file), sent.clone());
         file.lock().closing = true;
+        let under_way = self.client.steps.begin(file.ino, sent.clone());
         let task = waiting::begin_sending(&self.client.runtime, async move {
             let result = work.await;
+            drop(under_way);
             file.lock().closing = false;
             if its.is_set() {
                 if let Err(error) = &result {

@@ -22,7 +22,13 @@ pub(super) struct Node {
     pub(super) attr: Option<Attr>,
     pub(super) xattrs: Option<Arc<Xattrs>>,
     pub(super) kernel_until: BootTime,
+    /// All names it ever had are of this directory, as long as that delegation lasts.
+    pub(super) home: Option<(Ino, Delegation)>,
 }
+
+/// Which delegation of a directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delegation(pub(super) u64);
 
 /// A name of a directory under promise; `target` may be missing as in [`Node`].
 #[derive(Default)]
@@ -40,7 +46,7 @@ pub(super) struct Dir {
     /// The kernel may have a listing.
     in_kernel: bool,
     /// Nobody else knows anything of it.
-    pub(super) delegated: bool,
+    pub(super) delegated: Option<Delegation>,
 }
 
 impl Dir {
@@ -176,7 +182,7 @@ impl Cache {
     pub(super) fn store_attr(&mut self, asked: Asked, promised: Promised, attr: Attr) -> Attr {
         let key = Key::Attr(attr.ino);
         if let Some(cached) = self.nodes.peek(&attr.ino).and_then(|node| node.attr.as_ref())
-            && cached.attr_ver > attr.attr_ver
+            && (cached.attr_ver > attr.attr_ver || self.untold.pending.has(attr.ino))
         {
             return cached.clone();
         }

@@ -1,6 +1,7 @@
 //! Names that are known here and not yet at the server (`docs/design/0025`).
 
-use super::cache::{Cache, Node};
+use super::ahead::Pending;
+use super::cache::{Cache, Delegation, Node};
 use super::{Asked, Edit, Key, Target};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
@@ -17,11 +18,15 @@ pub(super) struct Untold {
     /// The attributes of the files as they were made.
     files: HashMap<Ino, Attr>,
     /// The removed names: nothing is made there before the server has removed them, too.
-    removed: HashSet<(Ino, Name)>,
+    pub(super) removed: HashSet<(Ino, Name)>,
+    /// Changes of attributes that go with the names of files.
+    pub(super) pending: Pending,
+    /// Delegations so far.
+    delegations: u64,
 }
 
 impl Untold {
-    fn is_removed(&self, dir: Ino, name: &Name) -> bool {
+    pub(super) fn is_removed(&self, dir: Ino, name: &Name) -> bool {
         !self.removed.is_empty() && self.removed.contains(&(dir, name.clone()))
     }
 }
@@ -31,28 +36,31 @@ impl Cache {
     /// reply has raised the number of the listing.
     pub(super) fn delegated(&mut self, asked: Asked, as_of: Seq, dir: Ino) {
         let valid = asked.era == self.era && self.recent.allows(&Key::Listing(dir), as_of);
-        if let Some(known) = self.dirs.get_mut(&dir).filter(|_| valid) {
-            known.delegated = true;
+        let known = self.dirs.get_mut(&dir).filter(|known| valid && known.delegated.is_none());
+        if let Some(known) = known {
+            self.untold.delegations += 1;
+            known.delegated = Some(Delegation(self.untold.delegations));
         }
     }
 
     /// Whether it is.
     pub(super) fn is_delegated(&mut self, dir: Ino) -> bool {
-        self.dirs.get(&dir).is_some_and(|known| known.delegated)
+        self.dirs.get(&dir).is_some_and(|known| known.delegated.is_some())
     }
 
     /// Somebody else looks at the directory as of `seq`.
     pub(super) fn undelegate(&mut self, dir: Ino, seq: Seq) {
         self.recent.raise(Key::Listing(dir), seq);
         if let Some(known) = self.dirs.peek_mut(&dir) {
-            known.delegated = false;
+            known.delegated = None;
         }
     }
 
     /// Whether the server does not know all that is known here about a key.
     pub(super) fn is_deferring(&self, key: &Key) -> bool {
         let (Key::Attr(ino) | Key::Name(ino, _) | Key::Listing(ino) | Key::Dir(ino)) = key;
-        !self.untold.dirs.is_empty() && self.untold.dirs.contains_key(ino)
+        let any = !self.untold.dirs.is_empty();
+        any && (self.untold.dirs.contains_key(ino) || self.untold.pending.has(*ino))
     }
 
     /// See [`Metadata::defer`](super::Metadata::defer).
@@ -78,7 +86,8 @@ impl Cache {
         birth::named_at(parent, attr.btime);
         parent.size += 1;
         let dir_ver = parent.dir_ver;
-        self.nodes.put(attr.ino, Node { attr: Some(attr.clone()), ..Node::default() });
+        let home = self.dirs.peek(&dir).and_then(|known| Some((dir, known.delegated?)));
+        self.nodes.put(attr.ino, Node { attr: Some(attr.clone()), home, ..Node::default() });
         self.set_name(dir, name, Some(Target::Present(attr.ino)));
         self.edit_listing(true, dir, dir_ver, &Edit::Added(name.clone(), attr.ino, attr.kind));
         *self.untold.dirs.entry(dir).or_default() += 1;
@@ -86,7 +95,7 @@ impl Cache {
     }
 
     /// Whether a directory is delegated, and no other change of it is under way.
-    fn is_ours(&mut self, dir: Ino) -> bool {
+    pub(super) fn is_ours(&mut self, dir: Ino) -> bool {
         let busy = [Key::Attr(dir), Key::Listing(dir), Key::Dir(dir)];
         !busy.iter().any(|key| self.hidden(key)) && self.is_delegated(dir)
     }
@@ -96,33 +105,41 @@ impl Cache {
         &mut self,
         (dir, name): (Ino, &Name),
         victim: Ino,
-        at: Timestamp,
+        (at, open): (Timestamp, bool),
         may: impl FnOnce(&Attr, &Attr) -> bool,
-    ) -> bool {
+    ) -> Option<u64> {
         let known = self.is_ours(dir) && self.name(dir, name) == Some(Target::Present(victim));
-        let Some(child) = self.attr(victim).cloned().filter(|_| known) else { return false };
+        let child = self.attr(victim).cloned().filter(|_| known)?;
         let directory = child.kind == Kind::Directory;
-        let last = match directory {
+        let one_of_many = !directory && child.nlink > 1;
+        let possible = match directory {
             true => {
                 child.size == 0 && self.is_ours(victim) && !self.is_deferring(&Key::Dir(victim))
             }
-            false => child.nlink == 1 && !self.untold.files.contains_key(&victim),
+            false if one_of_many => self.is_private(dir, victim),
+            false => !open && child.nlink == 1 && !self.untold.files.contains_key(&victim),
         };
         let parent = self.nodes.get_mut(&dir).and_then(|node| node.attr.as_mut());
-        let Some(parent) = parent.filter(|_| last) else { return false };
+        let parent = parent.filter(|_| possible)?;
         if parent.nlink == 0 || parent.has_xattrs || !may(parent, &child) {
-            return false;
+            return None;
         }
         birth::named_at(parent, at);
         parent.size = parent.size.saturating_sub(1);
         parent.nlink = parent.nlink.saturating_sub(directory.into());
         let dir_ver = parent.dir_ver;
-        self.forget(&Key::Attr(victim));
+        let number = match one_of_many {
+            true => self.link_ahead(victim, -1, at),
+            false => 0,
+        };
+        if !one_of_many {
+            self.forget(&Key::Attr(victim));
+        }
         self.set_name(dir, name, Some(Target::Absent));
         self.edit_listing(true, dir, dir_ver, &Edit::Removed(name.clone()));
         *self.untold.dirs.entry(dir).or_default() += 1;
         self.untold.removed.insert((dir, name.clone()));
-        true
+        Some(number)
     }
 
     /// See [`Metadata::removed_ahead`](super::Metadata::removed_ahead).
@@ -132,19 +149,22 @@ impl Cache {
         mark: &v1::Mark,
         dir: Attr,
         name: &Name,
-        gone: Attr,
+        (gone, number): (Attr, u64),
     ) {
         self.untold.removed.remove(&(dir.ino, name.clone()));
         if gone.kind == Kind::Directory {
             self.forget(&Key::Dir(gone.ino));
         }
-        self.told(asked, mark, dir, name, gone);
+        self.told(asked, mark, dir, name, (gone, number));
     }
 
     /// See [`Metadata::not_removed`](super::Metadata::not_removed).
-    pub(super) fn not_removed(&mut self, dir: Ino, name: &Name, victim: Ino) {
+    pub(super) fn not_removed(&mut self, dir: Ino, name: &Name, (victim, number): (Ino, u64)) {
         self.untold.removed.remove(&(dir, name.clone()));
-        self.unmade(dir, name, victim);
+        if number == 0 {
+            return self.unmade(dir, name, victim);
+        }
+        self.not_linked(dir, name, (victim, number));
     }
 
     /// See [`Metadata::told`](super::Metadata::told).
@@ -154,11 +174,11 @@ impl Cache {
         mark: &v1::Mark,
         dir: Attr,
         name: &Name,
-        attr: Attr,
+        (attr, number): (Attr, u64),
     ) {
         let (as_of, ino) = (Seq(mark.as_of), dir.ino);
         self.end_deferral(ino, attr.ino);
-        self.own_attr(asked, as_of, mark.promised_attr, attr);
+        self.settle_attr(asked, (as_of, mark.promised_attr), attr, number);
         self.changed_here(Key::Listing(ino), as_of);
         self.changed_here(Key::Name(ino, name.clone()), as_of);
         if !mark.promised_dir && self.dirs.contains(&ino) {
@@ -194,8 +214,13 @@ impl Cache {
         }
     }
 
-    fn end_deferral(&mut self, dir: Ino, ino: Ino) {
+    pub(super) fn end_deferral(&mut self, dir: Ino, ino: Ino) {
         self.untold.files.remove(&ino);
+        self.end_change_ahead(dir);
+    }
+
+    /// One change of a directory less is known here and not at the server.
+    pub(super) fn end_change_ahead(&mut self, dir: Ino) {
         if let Some(count) = self.untold.dirs.get_mut(&dir) {
             *count -= 1;
             if *count == 0 {

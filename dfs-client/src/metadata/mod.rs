@@ -5,6 +5,7 @@
 //! long as the session lease was live then; the caller checks the lease. One lock, never held across
 //! anything that waits.
 
+mod ahead;
 mod cache;
 mod deferral;
 mod listing;
@@ -16,6 +17,7 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::kernel::StaleEntry;
+pub use ahead::Naming;
 use cache::Cache;
 use dfs_core::attr::Attr;
 use dfs_core::name::Name;
@@ -300,7 +302,7 @@ impl Metadata {
 
     /// Takes an inode's attributes from the reply to a change made here.
     pub fn own_attr(&self, asked: Asked, mark: &v1::Mark, attr: Attr) {
-        self.cache().own_attr(asked, Seq(mark.as_of), mark.promised_attr, attr);
+        self.cache().settle_attr(asked, (Seq(mark.as_of), mark.promised_attr), attr, 0);
     }
 
     /// Takes a changed name, its directory and that one's listing from the reply to a change made
@@ -348,8 +350,7 @@ impl Metadata {
 
     /// The server has made the file: takes its attributes and those of its directory from the reply.
     pub fn told(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, attr: Attr) {
-        let mut cache = self.cache();
-        cache.told(asked, mark, dir, name, attr);
+        self.cache().told(asked, mark, dir, name, (attr, 0));
     }
 
     /// The server could not make the file now: what is known of it here stays.
@@ -363,27 +364,79 @@ impl Metadata {
     }
 
     /// Removes a name here before the server has, if `dir` is delegated to this client, `name` leads to
-    /// `victim`, which has no other name and is empty if it is a directory, and `may` says yes to the
-    /// attributes of both. Until [`removed_ahead`](Self::removed_ahead) or
-    /// [`not_removed`](Self::not_removed) no reply of the server counts there.
+    /// `victim`, and `may` says yes to the attributes of both. An empty directory; a file with this name
+    /// only that is not `open`; or one with more names that nobody else can know. Answers the number of
+    /// the change. Until [`removed_ahead`](Self::removed_ahead) or [`not_removed`](Self::not_removed) no
+    /// reply of the server counts there.
     pub fn remove_ahead(
         &self,
-        (dir, name): (Ino, &Name),
+        place: (Ino, &Name),
         victim: Ino,
-        at: Timestamp,
+        (at, open): (Timestamp, bool),
         may: impl FnOnce(&Attr, &Attr) -> bool,
-    ) -> bool {
-        self.cache().remove_ahead((dir, name), victim, at, may)
+    ) -> Option<u64> {
+        self.cache().remove_ahead(place, victim, (at, open), may)
     }
 
-    /// The server has removed the name: takes the attributes of its directory and of what it led to.
-    pub fn removed_ahead(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, gone: Attr) {
+    /// The server has removed the name: takes the attributes of its directory and of what it led to,
+    /// and the number of the change.
+    pub fn removed_ahead(
+        &self,
+        asked: Asked,
+        mark: &v1::Mark,
+        dir: Attr,
+        name: &Name,
+        gone: (Attr, u64),
+    ) {
         self.cache().removed_ahead(asked, mark, dir, name, gone);
     }
 
-    /// The server has not removed the name.
-    pub fn not_removed(&self, dir: Ino, name: &Name, victim: Ino) {
+    /// The server has not removed the name: of what it led to, and of the change, the numbers.
+    pub fn not_removed(&self, dir: Ino, name: &Name, victim: (Ino, u64)) {
         self.cache().not_removed(dir, name, victim);
+    }
+
+    /// Gives a file a name here before the server has, if that is free and nobody else can know anything
+    /// of the file, and `may` says yes to the attributes of the directory and of the file. Answers the
+    /// number of the change. Until [`named_ahead`](Self::named_ahead) or [`not_named`](Self::not_named)
+    /// no reply of the server counts there.
+    pub fn name_ahead(
+        &self,
+        naming: &Naming,
+        at: Timestamp,
+        may: impl FnOnce(&Attr, &Attr) -> bool,
+    ) -> Option<u64> {
+        let number = self.cache().name_ahead(naming, at, may)?;
+        self.saw(naming.dir, &naming.new, Target::Present(naming.ino));
+        Some(number)
+    }
+
+    /// The server has done that: takes the attributes of the directory and of the file, and the number of
+    /// the change.
+    pub fn named_ahead(
+        &self,
+        asked: Asked,
+        mark: &v1::Mark,
+        naming: &Naming,
+        dir: Attr,
+        named: (Attr, u64),
+    ) {
+        self.cache().named_ahead(asked, mark, naming, dir, named);
+    }
+
+    /// The server has not.
+    pub fn not_named(&self, naming: &Naming, number: u64) {
+        self.cache().not_named(naming, number);
+    }
+
+    /// A file is about to get a name that others may find.
+    pub fn leaves_home(&self, ino: Ino) {
+        self.cache().leaves_home(ino);
+    }
+
+    /// Whether the removal of a name is under way: no file can be made there before it is over.
+    pub fn is_leaving(&self, dir: Ino, name: &Name) -> bool {
+        self.cache().untold.is_removed(dir, name)
     }
 
     /// Forgets what is known of some keys, because a change made here may or may not have happened.

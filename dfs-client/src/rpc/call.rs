@@ -6,6 +6,7 @@ use super::{Call, Rpc, Sent, Verb};
 use crate::interrupt;
 use crate::session::Identity;
 use crate::session::ops::Op;
+use crate::steps::Step;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::Reply;
@@ -50,7 +51,18 @@ impl Rpc {
         request: Q,
         sent: Option<Sent>,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        Box::pin(self.until_answered(who, request, sent))
+        self.call_after(who, request, sent, None)
+    }
+
+    /// As [`call_ahead`](Rpc::call_ahead), and the server carries it out when that step is over.
+    pub(crate) fn call_after<'a, Q: Call>(
+        &'a self,
+        who: &'a Credentials,
+        request: Q,
+        sent: Option<Sent>,
+        after: Option<Step>,
+    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
+        Box::pin(self.until_answered(who, request, sent, after))
     }
 
     async fn until_answered<Q: Call>(
@@ -58,6 +70,7 @@ impl Rpc {
         who: &Credentials,
         mut request: Q,
         mut sent: Option<Sent>,
+        mut after: Option<Step>,
     ) -> Result<Q::Reply> {
         let mut attempts = Attempts::new(self);
         let mut op: Option<Op<'_>> = None;
@@ -75,11 +88,17 @@ impl Rpc {
             request.set_caller(self.caller(identity, op.as_ref(), who));
             self.metrics.sent(Q::VERB);
             let begun = Instant::now();
-            let direct = match sent.take() {
-                Some(sent) => self.ahead(&request, &sent).await,
+            let ahead = match sent.take() {
+                Some(sent) => self.ahead(&request, &sent, after.as_ref()).await,
                 None => None,
             };
-            let answer = match direct.or_else(|| self.direct(&request)) {
+            if !matches!(ahead, Some(Ok(_)))
+                && let Some(step) = after.take()
+            {
+                self.hurry();
+                interrupt::wait(step.over()).await?;
+            }
+            let answer = match ahead.or_else(|| self.direct(&request)) {
                 Some(Ok(reply)) => Ok(Ok(reply)),
                 failed => {
                     doubtful |= failed.is_some();
@@ -139,11 +158,16 @@ impl Rpc {
     }
 
     /// Sends once over the direct line, if the caller may, and waits for the answer like anybody.
-    async fn ahead<Q: Call>(&self, request: &Q, sent: &Sent) -> Option<Result<Q::Reply, Status>> {
+    async fn ahead<Q: Call>(
+        &self,
+        request: &Q,
+        sent: &Sent,
+        after: Option<&Step>,
+    ) -> Option<Result<Q::Reply, Status>> {
         if !self.is_answering() {
             return None;
         }
-        let answer = match self.direct.send(|| request.packed(), sent)? {
+        let answer = match self.direct.send(|| request.packed(), sent, after.map(Step::sent))? {
             Ok(answering) => timeout(PATIENT, answering).await,
             Err(status) => Ok(Err(status)),
         };

@@ -6,7 +6,7 @@
 
 mod line;
 
-use super::stream::Answering;
+use super::stream::{Answering, Place};
 use crate::config::Address;
 use crate::waiting::{self, Leave};
 use dfs_core::limits::AHEAD_CALLS;
@@ -18,17 +18,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tonic::Status;
 
-/// Says that a call is written to the connection. Cheap to clone.
+/// Says that a call is written to the connection, and which one it is there. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sent(Arc<AtomicBool>);
+pub(crate) struct Sent(Arc<Sending>);
+
+#[derive(Debug, Default)]
+struct Sending {
+    written: AtomicBool,
+    place: OnceLock<Place>,
+}
 
 impl Sent {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// The call has its place, and is `written` or not.
+    fn begun(&self, place: Place, written: bool) {
+        // A call is sent ahead once; a further attempt goes the usual way.
+        let _ = self.0.place.set(place);
+        self.0.written.store(written, Ordering::Release);
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.written.load(Ordering::Acquire)
     }
 }
 
@@ -64,26 +73,33 @@ impl Direct {
     }
 
     /// Makes a call on this thread, if it may, and says so in `sent` if it is written to a line that the
-    /// server has opened. None: the call was not made.
+    /// server has opened. It is carried out when that of `after` is answered. None: the call was not made.
     pub(super) fn send(
         &self,
         request: impl FnOnce() -> Option<one_call::Request>,
         sent: &Sent,
+        after: Option<&Sent>,
     ) -> Option<Result<Answering, Status>> {
         if !waiting::may(Leave::Send) {
             return None;
         }
+        let after = match after {
+            None => None,
+            Some(sent) => Some(sent.0.place.get()?),
+        };
         let mut turn = self.line()?.enter()?;
         if turn.is_absent() || turn.under_way() >= AHEAD_CALLS {
             return None;
         }
         let open = turn.is_open();
-        Some(turn.send(request()?).map(|(answering, written)| {
-            if written && open {
-                sent.set();
+        match turn.send(request()?, after) {
+            Ok(None) => None,
+            Ok(Some((answering, written))) => {
+                sent.begun(answering.place(), written && open);
+                Some(Ok(answering))
             }
-            answering
-        }))
+            Err(status) => Some(Err(status)),
+        }
     }
 
     /// Somebody is about to wait for answers of calls that were only sent: they come as soon as the server

@@ -6,7 +6,7 @@ use dfs_proto::v1::{OneAnswer, OneCall, one_answer, one_call};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -73,16 +73,29 @@ impl CallStream {
     }
 
     async fn answer(&self, request: one_call::Request) -> Answer {
-        self.begin(request)?.await
+        match self.begin(request, None)? {
+            Some(answering) => answering.await,
+            None => Err(status::internal("a call behind none has its place")),
+        }
     }
 
-    /// Makes a call, whose answer comes while the stream is driven. Errors: why the stream ended.
-    pub fn begin(&self, request: one_call::Request) -> Result<Answering, Status> {
+    /// Makes a call, whose answer comes while the stream is driven; the server begins it when the call
+    /// `after` is answered. None: that one was made on another stream. Errors: why the stream ended.
+    pub fn begin(
+        &self,
+        request: one_call::Request,
+        after: Option<&Place>,
+    ) -> Result<Option<Answering>, Status> {
         let line = self.line();
+        let after = match after {
+            None => 0,
+            Some(place) if std::ptr::eq(place.line.as_ptr(), Arc::as_ptr(&line)) => place.id,
+            Some(_) => return Ok(None),
+        };
         let (id, answer) = line.begin()?;
         // Of a line that has just ended the answer says why.
-        let _ = line.calls.send(OneCall { id, request: Some(request) });
-        Ok(Answering { line, id, answer })
+        let _ = line.calls.send(OneCall { id, after, request: Some(request) });
+        Ok(Some(Answering { line, id, answer }))
     }
 
     /// Whether the server has the stream, as far as is known.
@@ -206,6 +219,20 @@ pub struct Answering {
     line: Arc<Line>,
     id: u64,
     answer: oneshot::Receiver<Answer>,
+}
+
+/// Which call of which stream one is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    line: Weak<Line>,
+    id: u64,
+}
+
+impl Answering {
+    /// Its place.
+    pub fn place(&self) -> Place {
+        Place { line: Arc::downgrade(&self.line), id: self.id }
+    }
 }
 
 impl Future for Answering {

@@ -216,6 +216,7 @@ impl<'a> Stream<'a> {
             state.relaxed = attached.relaxed;
             state.root_squash = attached.root_squash;
             state.first_version = attached.first_version;
+            state.ordered_calls = attached.ordered_calls;
             newer
         };
         if (restarted || attached.reclaim)

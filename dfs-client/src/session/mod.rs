@@ -89,6 +89,8 @@ struct State {
     root_squash: bool,
     /// See [`Session::first_version`].
     first_version: u64,
+    /// The server carries a call out behind another one of the same stream.
+    ordered_calls: bool,
     /// The server said that `identity` is no more.
     expired: bool,
     live: bool,
@@ -208,6 +210,11 @@ impl Session {
     /// not name any more was undone by a power loss (`docs/design/0037`). 0: it did not say.
     pub fn first_version(&self) -> u64 {
         self.state().first_version
+    }
+
+    /// Whether the server carries a call out behind another one, if it is asked to (`OneCall.after`).
+    pub fn ordered_calls(&self) -> bool {
+        self.state().ordered_calls
     }
 
     /// The server's wall clock minus ours, in nanoseconds.
@@ -362,6 +369,7 @@ impl State {
             relaxed: true,
             root_squash: false,
             first_version: 0,
+            ordered_calls: false,
             expired: false,
             live: false,
             lease_end: BootTime::default(),

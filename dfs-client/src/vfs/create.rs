@@ -1,8 +1,8 @@
 //! Making names.
 
-use super::{Entry, Vfs};
+use super::{Entry, Found, Vfs};
 use crate::client::Client;
-use crate::metadata::{Asked, Edit, Key, Listing, Renamed, Target};
+use crate::metadata::{Asked, Edit, Key, Listing, Naming, Renamed, Target};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, Kind, MODE_MASK, NewMode};
 use dfs_core::name::Name;
@@ -116,6 +116,15 @@ impl Vfs {
             name: name.to_vec().into(),
             ..Default::default()
         };
+        self.writable()?;
+        let naming = Naming { dir, ino, old: None, new: Name::new(name)? };
+        let request_at = |at| v1::LinkReq { at: Some(convert::time_to(at)), ..request.clone() };
+        if self.name_ahead(who, naming, request_at).await?
+            && let Found::Entry(entry) = self.lookup(who, dir, name).await?
+        {
+            return Ok(entry);
+        }
+        self.client.metadata.leaves_home(ino);
         self.make(who, dir, name, vec![Key::Attr(ino)], request).await
     }
 

@@ -3,10 +3,12 @@
 //! Every call that promises can answer is answered from memory, without waiting. Every call looks at
 //! the session lease before it uses what is cached, and again for the lifetime it gives the kernel.
 
+mod ahead;
 mod attr;
 mod create;
 mod dir;
 mod lock;
+mod name_ahead;
 mod names;
 mod open;
 mod read;

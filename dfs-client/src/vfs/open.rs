@@ -4,6 +4,7 @@ use super::create::touched_by;
 use super::{Entry, OpenFlags, Opened, Vfs};
 use crate::client::Client;
 use crate::content::held;
+use crate::interrupt;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Kind, MODE_MASK, NewMode};
 use dfs_core::name::Name;
@@ -26,6 +27,12 @@ impl Vfs {
     ) -> Result<(Entry, Opened)> {
         self.writable()?;
         let name = Name::new(name)?;
+        if self.client.metadata.is_leaving(dir, &name) {
+            interrupt::wait(self.client.removals_over(&[dir])).await?;
+            if let Some(made) = self.create_now(|| who.clone(), dir, name.as_bytes(), mode, flags) {
+                return made;
+            }
+        }
         let request = v1::CreateReq {
             caller: None,
             dir: dir.0,

@@ -1,9 +1,10 @@
 //! Removing and moving names.
 
 use super::create::touched_by;
+use super::remove_ahead::Victim;
 use super::{RenameFlags, Vfs};
 use crate::client::Client;
-use crate::metadata::{Asked, Edit, Key, Renamed, Target};
+use crate::metadata::{Asked, Edit, Key, Naming, Renamed, Target};
 use dfs_core::access::Credentials;
 use dfs_core::attr::Attr;
 use dfs_core::name::Name;
@@ -18,11 +19,6 @@ impl Vfs {
         self.writable()?;
         let name = Name::new(name)?;
         let victim = self.victim(who, dir, &name).await?;
-        if let Some(ino) = victim
-            && self.content.remove_untold(ino).await?
-        {
-            return Ok(());
-        }
         let open = self.open_of(victim);
         let request = v1::UnlinkReq {
             dir: dir.0,
@@ -31,10 +27,18 @@ impl Vfs {
             ..Default::default()
         };
         let request_at = |at| v1::UnlinkReq { at: Some(convert::time_to(at)), ..request.clone() };
-        if let Some(ino) = victim.filter(|_| open.is_empty())
-            && self.remove_ahead(who, (dir, &name), (ino, false), request_at).await?
-        {
-            return Ok(());
+        if let Some(ino) = victim {
+            let its_last_change_is_under_way = self.client.steps.last(ino).is_some();
+            if !its_last_change_is_under_way && self.content.remove_untold(ino).await? {
+                return Ok(());
+            }
+            let file = Victim::File(ino, !open.is_empty());
+            if self.remove_ahead(who, (dir, &name), file, request_at).await? {
+                return Ok(());
+            }
+            if its_last_change_is_under_way && self.content.remove_untold(ino).await? {
+                return Ok(());
+            }
         }
         let mut touched = touched_by(dir, &name);
         touched.extend(victim.map(Key::Attr));
@@ -60,7 +64,7 @@ impl Vfs {
         let mut touched = Vec::new();
         if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
             let request = |at| v1::RmdirReq { at: Some(convert::time_to(at)), ..request.clone() };
-            if self.remove_ahead(who, (dir, &name), (ino, true), request).await? {
+            if self.remove_ahead(who, (dir, &name), Victim::Directory(ino), request).await? {
                 return Ok(());
             }
             touched.extend([Key::Attr(ino), Key::Listing(ino)]);
@@ -96,12 +100,33 @@ impl Vfs {
             true => None,
             false => self.victim(who, dir2, &name2).await?,
         };
+        let moved = match self.client.metadata.name(dir, &name) {
+            Some(Target::Present(ino)) => Some(ino),
+            Some(Target::Absent) | None => None,
+        };
+        let plain = !flags.exchange && !flags.whiteout && victim.is_none() && dir == dir2;
+        if let Some(ino) = moved.filter(|_| plain) {
+            let request = |at| v1::RenameReq {
+                from_dir: dir.0,
+                from_name: name.as_bytes().to_vec().into(),
+                to_dir: dir.0,
+                to_name: name2.as_bytes().to_vec().into(),
+                noreplace: flags.noreplace,
+                at: Some(convert::time_to(at)),
+                ..Default::default()
+            };
+            let naming = Naming { dir, ino, old: Some(name.clone()), new: name2.clone() };
+            if self.name_ahead(who, naming, request).await? {
+                return Ok(());
+            }
+        }
         let open = if flags.exchange { Vec::new() } else { self.open_of(victim) };
         let mut touched = touched_by(dir, &name);
         touched.extend(touched_by(dir2, &name2));
         touched.extend(victim.map(Key::Attr));
-        if let Some(Target::Present(ino)) = self.client.metadata.name(dir, &name) {
+        if let Some(ino) = moved {
             self.content.tell(ino).await?;
+            self.client.metadata.leaves_home(ino);
             touched.push(Key::Attr(ino));
         }
         let request = v1::RenameReq {

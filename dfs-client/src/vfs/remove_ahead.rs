@@ -1,121 +1,95 @@
 //! Removals answered when they are sent (`docs/design/0028`).
 
 use super::Vfs;
+use super::ahead::Ahead;
 use super::create::touched_by;
 use crate::client::Client;
-use crate::config::Patience;
 use crate::interrupt;
 use crate::metadata::{Asked, Key};
-use crate::rpc::{Call, Sent};
-use crate::waiting;
+use crate::rpc::Call;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
-use dfs_core::{Code, FsError, Ino, Result};
+use dfs_core::{FsError, Ino, Result};
 use dfs_proto::{convert, v1};
-use std::sync::Arc;
+
+/// What a name that is removed leads to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Victim {
+    /// A directory.
+    Directory(Ino),
+    /// Something else, which is open here or not.
+    File(Ino, bool),
+}
 
 impl Vfs {
     /// Removes a name of a directory that only this client knows, and lets the server hear of it by
     /// `request`, which is made for the time of the change. True: that is on its way, and will happen.
     /// False: nothing was done, the server must be asked.
     ///
-    /// `directory`: of an empty directory; else of a file that has no other name and is not open.
     /// Errors: those of waiting for a lost server.
     pub(super) async fn remove_ahead<Q>(
         &self,
         who: &Credentials,
         (dir, name): (Ino, &Name),
-        (victim, directory): (Ino, bool),
+        victim: Victim,
         request: impl FnOnce(Timestamp) -> Q,
     ) -> Result<bool>
     where
         Q: Call<Reply = v1::RemoveRep>,
     {
         let client = &self.client;
-        let delegated = |ino| client.metadata.is_delegated(ino);
-        let known = delegated(dir) && (!directory || delegated(victim));
-        // A soft mount gives up, and the name would be there again.
-        if !known || client.config.patience != Patience::Hard || !client.deferrals.is_empty() {
-            return Ok(false);
-        }
-        let mut given_back_after = vec![dir];
+        let (victim, directory, open) = match victim {
+            Victim::Directory(ino) => (ino, true, false),
+            Victim::File(ino, open) => (ino, false, open),
+        };
+        let mut dirs = vec![dir];
         if directory {
+            if !client.metadata.is_delegated(victim) {
+                return Ok(false);
+            }
             interrupt::wait(client.removals_over(&[victim])).await?;
-            given_back_after.push(victim);
+            dirs.push(victim);
         }
-        if client.removals.is_full() {
-            client.rpc.hurry();
-        }
-        // Before it is seen: who is asked for the directory back finds it.
-        let under_way = interrupt::wait(client.removals.begin(given_back_after)).await?;
-        if client.session.lease_left().is_none() || !client.rpc.is_answering() {
-            return Ok(false);
-        }
-        let asked = client.metadata.asked();
         let may = |dir: &Attr, child: &Attr| {
             let access = access::WRITE | access::EXEC;
             (child.kind == Kind::Directory) == directory
                 && access::permits(who, dir, None, access)
                 && access::may_remove_entry(who, dir, child)
         };
-        let at = client.session.server_time();
-        if !client.metadata.remove_ahead((dir, name), victim, at, may) {
-            return Ok(false);
-        }
-        client.deferrals.forget_told();
-        let removal = Ahead { client: Arc::clone(client), asked, dir, name: name.clone(), victim };
-        let sent = Sent::default();
-        let (who, request, its) = (who.clone(), request(at), sent.clone());
-        let task = waiting::begin_sending(&client.runtime, async move {
-            let carried_out = removal.carry_out(&who, request, its).await;
-            drop(under_way);
-            carried_out
-        });
-        if !sent.is_set() {
-            let cut = |e| Err(FsError::new(Code::Io, format!("a removal did not end: {e}")));
-            interrupt::wait(task).await?.unwrap_or_else(cut)?;
-        }
-        Ok(true)
+        let known_here = |at| {
+            let number = client.metadata.remove_ahead((dir, name), victim, (at, open), may)?;
+            Some((request(at), Removal { dir, name: name.clone(), victim, number }))
+        };
+        self.go_ahead(who, dirs, victim, known_here).await
     }
 }
 
 /// A removal that is known here and not at the server.
-struct Ahead {
-    client: Arc<Client>,
-    asked: Asked,
+struct Removal {
     dir: Ino,
     name: Name,
     victim: Ino,
+    number: u64,
 }
 
-impl Ahead {
-    /// Follows it to its end; `sent` says when it is sent. Errors: it is undone.
-    async fn carry_out<Q>(self, who: &Credentials, request: Q, sent: Sent) -> Result<()>
-    where
-        Q: Call<Reply = v1::RemoveRep>,
-    {
-        let reply = self.client.rpc.call_ahead(who, request, Some(sent)).await;
-        reply.and_then(|reply| self.told(reply)).inspect_err(|error| self.refused(error))
-    }
-
-    fn told(&self, reply: v1::RemoveRep) -> Result<()> {
+impl Ahead<v1::RemoveRep> for Removal {
+    fn told(&self, client: &Client, asked: Asked, reply: v1::RemoveRep) -> Result<()> {
         let mark = reply.mark.unwrap_or_default();
         let (gone, dir) = (convert::need_attr(reply.attr)?, convert::need_attr(reply.dir)?);
-        self.client.late.add();
-        self.client.keep_orphan(&gone, &[]);
-        self.client.metadata.removed_ahead(self.asked, &mark, dir, &self.name, gone);
+        client.late.add();
+        client.keep_orphan(&gone, &[]);
+        client.metadata.removed_ahead(asked, &mark, dir, &self.name, (gone, self.number));
         Ok(())
     }
 
-    /// The server did not remove what a program believes to be gone: it is there again.
-    fn refused(&self, error: &FsError) {
-        let Ahead { dir, name, victim, .. } = self;
+    fn refused(&self, client: &Client, error: &FsError) {
+        let Removal { dir, name, victim, number } = self;
         tracing::warn!(%dir, %name, %error, "a removal was refused after it was answered");
-        self.client.metadata.not_removed(*dir, name, *victim);
+        client.metadata.not_removed(*dir, name, (*victim, *number));
         let mut touched = touched_by(*dir, name);
         touched.push(Key::Attr(*victim));
-        self.client.tell_kernel(&touched);
+        client.tell_kernel(&touched);
     }
 }

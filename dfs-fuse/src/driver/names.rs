@@ -61,7 +61,7 @@ pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.link(&who, ino, dir, &name).await };
-    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn unlink(call: Call<'_>, name: &OsStr, reply: ReplyEmpty) {
@@ -88,7 +88,7 @@ pub fn rename(
     let to_name = to_name.as_bytes().to_vec();
     let work =
         async move { vfs.rename(&who, dir, &name, to_dir, &to_name, flags::rename(bits)?).await };
-    call.serve_asking(reply, work, |reply, ()| reply.ok());
+    call.serve(reply, work, |reply, ()| reply.ok());
 }
 
 pub fn create(call: Call<'_>, name: &OsStr, mode: NewMode, bits: i32, reply: ReplyCreate) {

@@ -89,6 +89,7 @@ impl NameServer {
             relaxed: self.settings.durability == Durability::Relaxed,
             root_squash: self.settings.root_squash,
             first_version: self.first_version,
+            ordered_calls: true,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });

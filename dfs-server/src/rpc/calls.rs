@@ -12,6 +12,7 @@ use dfs_proto::v1::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -32,6 +33,12 @@ struct Incoming {
     /// Whether more calls are read.
     open: bool,
     running: FuturesUnordered<BoxFuture<'static, OneAnswer>>,
+    /// Numbers of the calls that were read and are not answered.
+    under_way: BTreeSet<u64>,
+    /// Those of them that begin when another one is answered, by the number of that one.
+    after: BTreeMap<u64, Vec<OneCall>>,
+    /// How many those are.
+    held: usize,
     stopped: BoxFuture<'static, ()>,
 }
 
@@ -39,16 +46,29 @@ impl Incoming {
     /// Begins the calls that have arrived, as far as the client may have so many under way.
     fn begin(&mut self, cx: &mut Context<'_>) {
         self.open &= self.stopped.poll_unpin(cx).is_pending();
-        while self.open && self.running.len() < REPLAY_SLOTS {
+        while self.open && self.running.len() + self.held < REPLAY_SLOTS {
             match Pin::new(&mut self.calls).poll_next(cx) {
-                Poll::Ready(Some(Ok(call))) => {
-                    let services = Arc::clone(&self.services);
-                    self.running.push(async move { services.one(call).await }.boxed());
-                }
+                Poll::Ready(Some(Ok(call))) => self.take(call),
                 Poll::Ready(Some(Err(_)) | None) => self.open = false,
                 Poll::Pending => return,
             }
         }
+    }
+
+    fn take(&mut self, call: OneCall) {
+        let waits = call.after != 0 && self.under_way.contains(&call.after);
+        self.under_way.insert(call.id);
+        if waits {
+            self.held += 1;
+            self.after.entry(call.after).or_default().push(call);
+        } else {
+            self.carry_out(call);
+        }
+    }
+
+    fn carry_out(&self, call: OneCall) {
+        let services = Arc::clone(&self.services);
+        self.running.push(async move { services.one(call).await }.boxed());
     }
 
     /// The next answer; none if all calls are answered and no more are read.
@@ -56,6 +76,13 @@ impl Incoming {
         self.begin(cx);
         match Pin::new(&mut self.running).poll_next(cx) {
             Poll::Ready(None) if self.open => Poll::Pending,
+            Poll::Ready(Some(answer)) => {
+                self.under_way.remove(&answer.id);
+                let next = self.after.remove(&answer.id).unwrap_or_default();
+                self.held -= next.len();
+                next.into_iter().for_each(|call| self.carry_out(call));
+                Poll::Ready(Some(answer))
+            }
             other => other,
         }
     }
@@ -170,6 +197,9 @@ impl Calls for Services {
             calls: req.into_inner(),
             open: true,
             running: FuturesUnordered::new(),
+            under_way: BTreeSet::new(),
+            after: BTreeMap::new(),
+            held: 0,
             stopped: async move {
                 // The sender lives until the server stops.
                 let _ = stopped.wait_for(|stop| *stop).await;

@@ -227,7 +227,8 @@ impl Meta for Services {
         let req = req.into_inner();
         self.answer("link", req.identity(), async {
             let name = name_of(&req.name)?;
-            let link = op::Link { ino: ino_from(req.ino), dir: ino_from(req.dir), name };
+            let at = shown_at(req.at)?;
+            let link = op::Link { ino: ino_from(req.ino), dir: ino_from(req.dir), name, at };
             Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(link)).await?))
         })
         .await
@@ -265,6 +266,7 @@ impl Meta for Services {
                 noreplace: req.noreplace,
                 exchange: req.exchange,
                 whiteout: req.whiteout,
+                at: shown_at(req.at)?,
             };
             let mutation = opening(rename, req.open.clone());
             let applied = self.server.mutate(self.caller(&req), mutation).await?;

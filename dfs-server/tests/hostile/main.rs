@@ -98,7 +98,7 @@ fn hostile_names_are_refused_in_every_call_that_takes_one() {
                 MkdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 MknodReq { dir, name: name.clone(), kind, ..Default::default() }.into(),
                 SymlinkReq { caller: None, dir, name: name.clone(), target: "t".into() }.into(),
-                LinkReq { caller: None, ino, dir, name: name.clone() }.into(),
+                LinkReq { ino, dir, name: name.clone(), ..Default::default() }.into(),
                 UnlinkReq { dir, name: name.clone(), ..Default::default() }.into(),
                 RmdirReq { dir, name: name.clone(), ..Default::default() }.into(),
                 rename(name.clone(), good.clone()).into(),

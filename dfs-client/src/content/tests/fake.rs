@@ -338,7 +338,7 @@ impl Calls for Fake {
         let (mut calls, fake) = (calls.into_inner(), Clone::clone(self));
         let (answers, queue) = tokio::sync::mpsc::channel(64);
         tokio::spawn(async move {
-            while let Ok(Some(OneCall { id, request })) = calls.message().await {
+            while let Ok(Some(OneCall { id, request, .. })) = calls.message().await {
                 let (fake, answers) = (Clone::clone(&fake), answers.clone());
                 tokio::spawn(async move {
                     let reply = match request {

@@ -118,6 +118,7 @@ impl Rig {
             runtime: tokio::runtime::Handle::current(),
             deferrals: Default::default(),
             removals: Default::default(),
+            steps: Default::default(),
             late: Default::default(),
             hooks: OnceLock::new(),
             config,

@@ -8,7 +8,7 @@
 //! at once and goes the usual way, the one after it opens the line anew.
 
 use super::super::channel::{call_stream, connect_direct};
-use super::super::stream::{Answering, CallStream};
+use super::super::stream::{Answering, CallStream, Place};
 use super::super::written::Written;
 use super::no_answer;
 use crate::config::Address;
@@ -181,8 +181,13 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends a call; whether it is written. Takes up answers that have come.
-    pub(super) fn send(&mut self, request: one_call::Request) -> Result<(Answering, bool), Status> {
+    /// Sends a call, behind that one if it is of the same stream; whether it is written. Takes up answers
+    /// that have come. None: `after` is of another stream.
+    pub(super) fn send(
+        &mut self,
+        request: one_call::Request,
+        after: Option<&Place>,
+    ) -> Result<Option<(Answering, bool)>, Status> {
         let _brief = Brief::new(&self.shared.brief);
         // Nothing of a call that was answered is still to be written.
         let before = if self.under_way() == 0 { 0 } else { self.state.due };
@@ -193,9 +198,9 @@ impl Turn<'_> {
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
-            let answering = calls.begin(request)?;
+            let Some(answering) = calls.begin(request, after)? else { return Ok(None) };
             let reached = timeout(WRITE, written.reaches(due)).await;
-            Ok((answering, reached.is_ok()))
+            Ok(Some((answering, reached.is_ok())))
         });
         self.shared.was_sent();
         sent.unwrap_or_else(|| Err(no_answer()))

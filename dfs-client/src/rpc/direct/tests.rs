@@ -125,7 +125,7 @@ async fn send(direct: &Arc<Direct>, request: one_call::Request) -> Option<(Answe
     let direct = Arc::clone(direct);
     let sent = spawn_blocking(move || {
         let sent = Sent::default();
-        let sending = || direct.send(|| Some(request), &sent);
+        let sending = || direct.send(|| Some(request), &sent, None);
         let answering = waiting::allowed(Leave::Send, sending)?;
         Some((answering.unwrap(), sent.is_set()))
     });
@@ -145,7 +145,7 @@ async fn opened() -> (Arc<Direct>, Opened) {
 fn direct_call_that_is_sent_is_answered_though_nobody_comes_again() {
     run(async {
         let (direct, mut server) = opened().await;
-        let nobody = direct.send(get_attr, &Sent::default());
+        let nobody = direct.send(get_attr, &Sent::default(), None);
         assert!(nobody.is_none(), "this thread may not send");
         let (one, sent) = send(&direct, get_attr().unwrap()).await.unwrap();
         assert!(sent);
@@ -193,6 +193,31 @@ fn direct_call_that_the_server_does_not_read_does_not_count_as_sent() {
         let id = server.next().await.id;
         server.answer(id, one_answer::Reply::GetAttr(AttrRep::default()));
         second.await.unwrap();
+    });
+}
+
+#[test]
+fn direct_call_follows_another_one_of_the_same_line_only() {
+    /// Sends a call behind another one.
+    async fn follow(direct: &Arc<Direct>, after: Option<&Sent>) -> (Option<Answering>, Sent) {
+        let (direct, after) = (Arc::clone(direct), after.cloned());
+        let sent = spawn_blocking(move || {
+            let sent = Sent::default();
+            let sending = || direct.send(get_attr, &sent, after.as_ref());
+            (waiting::allowed(Leave::Send, sending).map(Result::unwrap), sent)
+        });
+        sent.await.unwrap()
+    }
+    run(async {
+        let (direct, mut server) = opened().await;
+        let (first, of_first) = follow(&direct, None).await;
+        let (second, _) = follow(&direct, Some(&of_first)).await;
+        let (one, two) = (server.next().await, server.next().await);
+        assert_eq!((one.after, two.after), (0, one.id));
+        assert!(first.is_some() && second.is_some());
+        let (other, _) = opened().await;
+        assert!(follow(&other, Some(&of_first)).await.0.is_none(), "nobody there knows that call");
+        assert!(follow(&direct, Some(&Sent::default())).await.0.is_none(), "it is not sent yet");
     });
 }
 

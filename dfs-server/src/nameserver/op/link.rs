@@ -7,6 +7,7 @@ use crate::nameserver::resolve;
 use dfs_core::attr::Kind;
 use dfs_core::hub::{Hold, IntentKey, Item};
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 
 /// See the module.
@@ -18,6 +19,8 @@ pub struct Link {
     pub dir: Ino,
     /// New name.
     pub name: Name,
+    /// When, if the caller has shown it before; kept near the server's clock.
+    pub at: Option<Timestamp>,
 }
 
 impl Op for Link {
@@ -45,6 +48,7 @@ impl Op for Link {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        txn.happened(self.at);
         let object = txn.change(self.ino, |attr| attr.nlink += 1)?;
         txn.set_name(cx, self.dir, &self.name, &object)?;
         let dir = txn.names_changed(self.dir)?;

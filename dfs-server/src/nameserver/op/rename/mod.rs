@@ -10,6 +10,7 @@ use crate::nameserver::resolve;
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::hub::{Hold, IntentKey, Item};
 use dfs_core::name::Name;
+use dfs_core::time::Timestamp;
 use dfs_core::{Ino, Result};
 
 /// See the module. Two names of one inode: nothing happens (POSIX rename()).
@@ -29,6 +30,8 @@ pub struct Rename {
     pub exchange: bool,
     /// Leave a whiteout under the old name (`RENAME_WHITEOUT`), as overlay file systems ask for.
     pub whiteout: bool,
+    /// When, if the caller has shown it before; kept near the server's clock.
+    pub at: Option<Timestamp>,
 }
 
 impl Rename {
@@ -96,6 +99,7 @@ impl Op for Rename {
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
+        txn.happened(self.at);
         let moved = txn.known_entry(cx, self.from_dir, &self.from_name)?.ino;
         let target = txn.entry(cx, self.to_dir, &self.to_name)?.map(|entry| entry.ino);
         let object = move_to(txn, moved, self.to_dir)?;

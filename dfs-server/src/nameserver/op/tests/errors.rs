@@ -38,6 +38,7 @@ fn rename(from: (Ino, &str), to: (Ino, &str)) -> Rename {
         noreplace: false,
         exchange: false,
         whiteout: false,
+        at: None,
     }
 }
 
@@ -101,7 +102,7 @@ fn nothing_can_be_made_in_a_removed_directory() {
     let (w, root) = (&mut world, &Credentials::root());
     refused(w, root, &create(gone.ino, "x"), Code::NotFound);
     refused(w, root, &mkdir(gone.ino, "x"), Code::NotFound);
-    refused(w, root, &Link { ino: f, dir: gone.ino, name: name("x") }, Code::NotFound);
+    refused(w, root, &Link { ino: f, dir: gone.ino, name: name("x"), at: None }, Code::NotFound);
     refused(w, root, &rename((ROOT, "f"), (gone.ino, "x")), Code::NotFound);
     refused(w, root, &unlink(gone.ino, "x"), Code::NotFound);
     w.must(&SetAttributes {
@@ -115,7 +116,7 @@ fn nothing_can_be_made_in_a_removed_directory() {
 fn linking_fails_as_on_linux() {
     let Tree { mut world, d, f, shut, .. } = tree();
     let (w, root) = (&mut world, &Credentials::root());
-    let link = |ino, dir, text| Link { ino, dir, name: name(text) };
+    let link = |ino, dir, text| Link { ino, dir, name: name(text), at: None };
     refused(w, root, &link(d, ROOT, "l"), Code::NotPermitted);
     refused(w, root, &link(f, ROOT, "d"), Code::Exists);
     refused(w, &alice(), &link(f, shut, "l"), Code::AccessDenied);

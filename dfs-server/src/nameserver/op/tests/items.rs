@@ -32,6 +32,7 @@ fn rename(from: (Ino, &str), to: (Ino, &str), exchange: bool) -> Rename {
         noreplace: false,
         exchange,
         whiteout: false,
+        at: None,
     }
 }
 
@@ -67,7 +68,7 @@ fn opening_what_exists_tells_nobody() {
 fn unlinking_tells_whether_it_was_the_last_name() {
     let mut w = World::new();
     let f = create(&mut w, ROOT, "f");
-    w.must(&Link { ino: f, dir: ROOT, name: name("g") });
+    w.must(&Link { ino: f, dir: ROOT, name: name("g"), at: None });
     assert_eq!(w.items, [names(ROOT, &["g"]), Item::Attr { ino: ROOT }, Item::Attr { ino: f }]);
     w.must(&Unlink { dir: ROOT, name: name("f"), at: None });
     assert_eq!(w.items.last(), Some(&Item::Attr { ino: f }));

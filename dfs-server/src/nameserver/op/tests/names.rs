@@ -112,7 +112,10 @@ impl Pair {
             7 => {
                 (model.make(who, dir, text, Kind::Fifo, mode), Box::new(fifo(dir_ino, name, mode)))
             }
-            8..10 => (model.link(who, any, dir, text), Box::new(Link { ino, dir: dir_ino, name })),
+            8..10 => (
+                model.link(who, any, dir, text),
+                Box::new(Link { ino, dir: dir_ino, name, at: None }),
+            ),
             10..15 => {
                 let directory = step.verb >= 12;
                 (model.remove(who, dir, text, directory), removal(dir_ino, name, directory))
@@ -129,6 +132,7 @@ impl Pair {
                         noreplace,
                         exchange,
                         whiteout: false,
+                        at: None,
                     }),
                 )
             }
