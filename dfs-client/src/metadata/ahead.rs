@@ -4,7 +4,7 @@
 //! one directory, which has been delegated to this client all the time.
 
 use super::cache::Cache;
-use super::{Asked, Edit, Key, Target};
+use super::{Asked, Edit, Key, Metadata, Target};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::limits::LINK_MAX;
 use dfs_core::name::Name;
@@ -25,6 +25,10 @@ pub struct Naming {
     /// The new name.
     pub new: Name,
 }
+
+/// Which delegation of a directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delegation(pub(super) u64);
 
 /// What changes of names, which the server has not answered, do to the attributes of files.
 #[derive(Default)]
@@ -70,6 +74,51 @@ impl Pending {
     /// Those that came after that one.
     fn after(&self, ino: Ino, number: u64) -> impl Iterator<Item = Effect> {
         self.of.get(&ino).into_iter().flat_map(move |all| all.range(number + 1..)).map(|(_, e)| *e)
+    }
+}
+
+impl Metadata {
+    /// Gives a file a name here before the server has, if that is free and nobody else can know anything
+    /// of the file, and `may` says yes to the attributes of the directory and of the file. Answers the
+    /// number of the change. Until [`named_ahead`](Self::named_ahead) or [`not_named`](Self::not_named)
+    /// no reply of the server counts there.
+    pub fn name_ahead(
+        &self,
+        naming: &Naming,
+        at: Timestamp,
+        may: impl FnOnce(&Attr, &Attr) -> bool,
+    ) -> Option<u64> {
+        let number = self.cache().name_ahead(naming, at, may)?;
+        self.saw(naming.dir, &naming.new, Target::Present(naming.ino));
+        Some(number)
+    }
+
+    /// The server has done that: takes the attributes of the directory and of the file, and the number of
+    /// the change.
+    pub fn named_ahead(
+        &self,
+        asked: Asked,
+        mark: &v1::Mark,
+        naming: &Naming,
+        dir: Attr,
+        named: (Attr, u64),
+    ) {
+        self.cache().named_ahead(asked, mark, naming, dir, named);
+    }
+
+    /// The server has not.
+    pub fn not_named(&self, naming: &Naming, number: u64) {
+        self.cache().not_named(naming, number);
+    }
+
+    /// A file is about to get a name that others may find.
+    pub fn leaves_home(&self, ino: Ino) {
+        self.cache().leaves_home(ino);
+    }
+
+    /// Whether the removal of a name is under way: no file can be made there before it is over.
+    pub fn is_leaving(&self, dir: Ino, name: &Name) -> bool {
+        self.cache().untold.is_removed(dir, name)
     }
 }
 
@@ -205,7 +254,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{name, promised};
-    use super::super::{Listing, Metadata, plain_attr};
+    use super::super::{Listing, plain_attr};
     use super::*;
     use crate::clock::ManualClock;
     use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! What is known and promised, and what the kernel may still believe. Pure: no clock, no locks.
 
+use super::ahead::Delegation;
 use super::deferral::Untold;
 use super::listing::{Edit, LISTING_MAX, Listing};
 use super::recent::Recent;
@@ -22,13 +23,9 @@ pub(super) struct Node {
     pub(super) attr: Option<Attr>,
     pub(super) xattrs: Option<Arc<Xattrs>>,
     pub(super) kernel_until: BootTime,
-    /// All names it ever had are of this directory, as long as that delegation lasts.
+    /// While this delegation lasts: the directory that all its names were in.
     pub(super) home: Option<(Ino, Delegation)>,
 }
-
-/// Which delegation of a directory it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Delegation(pub(super) u64);
 
 /// A name of a directory under promise; `target` may be missing as in [`Node`].
 #[derive(Default)]
@@ -101,10 +98,8 @@ impl Cache {
     }
 
     pub(super) fn xattrs(&mut self, ino: Ino) -> Option<Arc<Xattrs>> {
-        if self.hidden(&Key::Attr(ino)) {
-            return None;
-        }
-        self.nodes.get(&ino)?.xattrs.clone()
+        let hidden = self.hidden(&Key::Attr(ino));
+        self.nodes.get(&ino).filter(|_| !hidden)?.xattrs.clone()
     }
 
     pub(super) fn name(&mut self, dir: Ino, name: &Name) -> Option<Target> {
@@ -119,10 +114,8 @@ impl Cache {
     }
 
     pub(super) fn listing(&mut self, dir: Ino) -> Option<Listing> {
-        if self.hidden(&Key::Listing(dir)) {
-            return None;
-        }
-        self.dirs.get(&dir)?.listing.clone()
+        let hidden = self.hidden(&Key::Listing(dir));
+        self.dirs.get(&dir).filter(|_| !hidden)?.listing.clone()
     }
 
     // What the kernel is told.

@@ -1,8 +1,8 @@
 //! Names that are known here and not yet at the server (`docs/design/0025`).
 
-use super::ahead::Pending;
-use super::cache::{Cache, Delegation, Node};
-use super::{Asked, Edit, Key, Target};
+use super::ahead::{Delegation, Pending};
+use super::cache::{Cache, Node};
+use super::{Asked, Edit, Key, Metadata, Target};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
@@ -28,6 +28,70 @@ pub(super) struct Untold {
 impl Untold {
     pub(super) fn is_removed(&self, dir: Ino, name: &Name) -> bool {
         !self.removed.is_empty() && self.removed.contains(&(dir, name.clone()))
+    }
+}
+
+impl Metadata {
+    /// Makes a file here before the server hears of it, if `dir` is delegated to this client and has no
+    /// such name; `child` makes the attributes from those of the directory. Until
+    /// [`told`](Self::told) or [`unmade`](Self::unmade) no reply of the server counts there.
+    pub fn defer(&self, dir: Ino, name: &Name, child: impl FnOnce(&Attr) -> Attr) -> Option<Attr> {
+        let attr = self.cache().defer(dir, name, child)?;
+        self.saw(dir, name, Target::Present(attr.ino));
+        Some(attr)
+    }
+
+    /// Changes the attributes of a file that the server has not heard of; if it has, it knows better.
+    pub fn change_deferred(&self, ino: Ino, change: impl Fn(&mut Attr)) {
+        self.cache().change_deferred(ino, change);
+    }
+
+    /// The server has made the file: takes its attributes and those of its directory from the reply.
+    pub fn told(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, attr: Attr) {
+        self.cache().told(asked, mark, dir, name, (attr, 0));
+    }
+
+    /// The server could not make the file now: what is known of it here stays.
+    pub fn still_deferred(&self, ino: Ino) {
+        self.cache().still_deferred(ino);
+    }
+
+    /// The server will never make the file.
+    pub fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
+        self.cache().unmade(dir, name, ino);
+    }
+
+    /// Removes a name here before the server has, if `dir` is delegated to this client, `name` leads to
+    /// `victim`, and `may` says yes to the attributes of both. An empty directory; a file with this name
+    /// only that is not `open`; or one with more names that nobody else can know. Answers the number of
+    /// the change. Until [`removed_ahead`](Self::removed_ahead) or [`not_removed`](Self::not_removed) no
+    /// reply of the server counts there.
+    pub fn remove_ahead(
+        &self,
+        place: (Ino, &Name),
+        victim: Ino,
+        (at, open): (Timestamp, bool),
+        may: impl FnOnce(&Attr, &Attr) -> bool,
+    ) -> Option<u64> {
+        self.cache().remove_ahead(place, victim, (at, open), may)
+    }
+
+    /// The server has removed the name: takes the attributes of its directory and of what it led to,
+    /// and the number of the change.
+    pub fn removed_ahead(
+        &self,
+        asked: Asked,
+        mark: &v1::Mark,
+        dir: Attr,
+        name: &Name,
+        gone: (Attr, u64),
+    ) {
+        self.cache().removed_ahead(asked, mark, dir, name, gone);
+    }
+
+    /// The server has not removed the name: of what it led to, and of the change, the numbers.
+    pub fn not_removed(&self, dir: Ino, name: &Name, victim: (Ino, u64)) {
+        self.cache().not_removed(dir, name, victim);
     }
 }
 
@@ -233,7 +297,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{name, promised};
-    use super::super::{Listing, Metadata, plain_attr};
+    use super::super::{Listing, plain_attr};
     use super::*;
     use crate::clock::ManualClock;
     use std::sync::Arc;

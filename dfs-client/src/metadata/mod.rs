@@ -21,7 +21,6 @@ pub use ahead::Naming;
 use cache::Cache;
 use dfs_core::attr::Attr;
 use dfs_core::name::Name;
-use dfs_core::time::Timestamp;
 use dfs_core::{BootTime, Ino, Seq};
 use dfs_proto::v1;
 pub use listing::{Edit, FIRST_COOKIE, Item, LISTING_MAX, Listing};
@@ -332,111 +331,6 @@ impl Metadata {
     /// Whether only this client knows a directory.
     pub fn is_delegated(&self, dir: Ino) -> bool {
         self.cache().is_delegated(dir)
-    }
-
-    /// Makes a file here before the server hears of it, if `dir` is delegated to this client and has no
-    /// such name; `child` makes the attributes from those of the directory. Until
-    /// [`told`](Self::told) or [`unmade`](Self::unmade) no reply of the server counts there.
-    pub fn defer(&self, dir: Ino, name: &Name, child: impl FnOnce(&Attr) -> Attr) -> Option<Attr> {
-        let attr = self.cache().defer(dir, name, child)?;
-        self.saw(dir, name, Target::Present(attr.ino));
-        Some(attr)
-    }
-
-    /// Changes the attributes of a file that the server has not heard of; if it has, it knows better.
-    pub fn change_deferred(&self, ino: Ino, change: impl Fn(&mut Attr)) {
-        self.cache().change_deferred(ino, change);
-    }
-
-    /// The server has made the file: takes its attributes and those of its directory from the reply.
-    pub fn told(&self, asked: Asked, mark: &v1::Mark, dir: Attr, name: &Name, attr: Attr) {
-        self.cache().told(asked, mark, dir, name, (attr, 0));
-    }
-
-    /// The server could not make the file now: what is known of it here stays.
-    pub fn still_deferred(&self, ino: Ino) {
-        self.cache().still_deferred(ino);
-    }
-
-    /// The server will never make the file.
-    pub fn unmade(&self, dir: Ino, name: &Name, ino: Ino) {
-        self.cache().unmade(dir, name, ino);
-    }
-
-    /// Removes a name here before the server has, if `dir` is delegated to this client, `name` leads to
-    /// `victim`, and `may` says yes to the attributes of both. An empty directory; a file with this name
-    /// only that is not `open`; or one with more names that nobody else can know. Answers the number of
-    /// the change. Until [`removed_ahead`](Self::removed_ahead) or [`not_removed`](Self::not_removed) no
-    /// reply of the server counts there.
-    pub fn remove_ahead(
-        &self,
-        place: (Ino, &Name),
-        victim: Ino,
-        (at, open): (Timestamp, bool),
-        may: impl FnOnce(&Attr, &Attr) -> bool,
-    ) -> Option<u64> {
-        self.cache().remove_ahead(place, victim, (at, open), may)
-    }
-
-    /// The server has removed the name: takes the attributes of its directory and of what it led to,
-    /// and the number of the change.
-    pub fn removed_ahead(
-        &self,
-        asked: Asked,
-        mark: &v1::Mark,
-        dir: Attr,
-        name: &Name,
-        gone: (Attr, u64),
-    ) {
-        self.cache().removed_ahead(asked, mark, dir, name, gone);
-    }
-
-    /// The server has not removed the name: of what it led to, and of the change, the numbers.
-    pub fn not_removed(&self, dir: Ino, name: &Name, victim: (Ino, u64)) {
-        self.cache().not_removed(dir, name, victim);
-    }
-
-    /// Gives a file a name here before the server has, if that is free and nobody else can know anything
-    /// of the file, and `may` says yes to the attributes of the directory and of the file. Answers the
-    /// number of the change. Until [`named_ahead`](Self::named_ahead) or [`not_named`](Self::not_named)
-    /// no reply of the server counts there.
-    pub fn name_ahead(
-        &self,
-        naming: &Naming,
-        at: Timestamp,
-        may: impl FnOnce(&Attr, &Attr) -> bool,
-    ) -> Option<u64> {
-        let number = self.cache().name_ahead(naming, at, may)?;
-        self.saw(naming.dir, &naming.new, Target::Present(naming.ino));
-        Some(number)
-    }
-
-    /// The server has done that: takes the attributes of the directory and of the file, and the number of
-    /// the change.
-    pub fn named_ahead(
-        &self,
-        asked: Asked,
-        mark: &v1::Mark,
-        naming: &Naming,
-        dir: Attr,
-        named: (Attr, u64),
-    ) {
-        self.cache().named_ahead(asked, mark, naming, dir, named);
-    }
-
-    /// The server has not.
-    pub fn not_named(&self, naming: &Naming, number: u64) {
-        self.cache().not_named(naming, number);
-    }
-
-    /// A file is about to get a name that others may find.
-    pub fn leaves_home(&self, ino: Ino) {
-        self.cache().leaves_home(ino);
-    }
-
-    /// Whether the removal of a name is under way: no file can be made there before it is over.
-    pub fn is_leaving(&self, dir: Ino, name: &Name) -> bool {
-        self.cache().untold.is_removed(dir, name)
     }
 
     /// Forgets what is known of some keys, because a change made here may or may not have happened.

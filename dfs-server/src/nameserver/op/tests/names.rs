@@ -59,6 +59,12 @@ fn fifo(dir: Ino, name: Name, mode: u32) -> Mknod {
     Mknod { dir, name, mode: mode.into(), kind: Kind::Fifo, rdev: 3 }
 }
 
+fn rename(from: (Ino, Name), to: (Ino, Name), (noreplace, exchange): (bool, bool)) -> Rename {
+    let ((from_dir, from_name), (to_dir, to_name)) = (from, to);
+    let (whiteout, at) = (false, None);
+    Rename { from_dir, from_name, to_dir, to_name, noreplace, exchange, whiteout, at }
+}
+
 fn removal(dir: Ino, name: Name, directory: bool) -> Box<dyn Op> {
     match directory {
         true => Box::new(Rmdir { dir, name, at: None }),
@@ -121,19 +127,10 @@ impl Pair {
                 (model.remove(who, dir, text, directory), removal(dir_ino, name, directory))
             }
             15..21 => {
-                let (noreplace, exchange) = (step.flag & 3 == 3, step.flag & 4 == 4);
+                let how = (step.flag & 3 == 3, step.flag & 4 == 4);
                 (
-                    model.rename(who, (dir, text), (to, other), noreplace, exchange),
-                    Box::new(Rename {
-                        from_dir: dir_ino,
-                        from_name: name,
-                        to_dir: Ino(to),
-                        to_name,
-                        noreplace,
-                        exchange,
-                        whiteout: false,
-                        at: None,
-                    }),
+                    model.rename(who, (dir, text), (to, other), how.0, how.1),
+                    Box::new(rename((dir_ino, name), (Ino(to), to_name), how)),
                 )
             }
             21 => {
