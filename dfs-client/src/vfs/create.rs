@@ -117,9 +117,12 @@ impl Vfs {
             ..Default::default()
         };
         self.writable()?;
+        // Not where it may be refused.
+        let roomy = self.client.deferrals.has_room(self.client.clock.now());
         let naming = Naming { dir, ino, old: None, new: Name::new(name)? };
         let request_at = |at| v1::LinkReq { at: Some(convert::time_to(at)), ..request.clone() };
-        if self.name_ahead(who, naming, request_at).await?
+        if roomy
+            && self.name_ahead(who, naming, request_at).await?
             && let Found::Entry(entry) = self.lookup(who, dir, name).await?
         {
             return Ok(entry);

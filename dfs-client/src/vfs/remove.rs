@@ -28,15 +28,15 @@ impl Vfs {
         };
         let request_at = |at| v1::UnlinkReq { at: Some(convert::time_to(at)), ..request.clone() };
         if let Some(ino) = victim {
-            let its_last_change_is_under_way = self.client.steps.last(ino).is_some();
-            if !its_last_change_is_under_way && self.content.remove_untold(ino).await? {
-                return Ok(());
-            }
             let file = Victim::File(ino, !open.is_empty());
-            if self.remove_ahead(who, (dir, &name), file, request_at).await? {
+            // One of several names can follow the last change of its file.
+            let follows = self.client.steps.last(ino).is_some();
+            if follows && self.remove_ahead(who, (dir, &name), file, request_at).await? {
                 return Ok(());
             }
-            if its_last_change_is_under_way && self.content.remove_untold(ino).await? {
+            if self.content.remove_untold(ino).await?
+                || self.remove_ahead(who, (dir, &name), file, request_at).await?
+            {
                 return Ok(());
             }
         }

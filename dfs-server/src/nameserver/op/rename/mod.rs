@@ -63,6 +63,10 @@ impl Op for Rename {
         "rename"
     }
 
+    fn grows(&self) -> bool {
+        self.whiteout
+    }
+
     fn intents(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Vec<(IntentKey, Hold)>> {
         let mut intents = Intents::of_name(self.from_dir, &self.from_name);
         intents = intents.name(self.to_dir, &self.to_name);
