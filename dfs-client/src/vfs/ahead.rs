@@ -59,7 +59,6 @@ impl Vfs {
         let asked = client.metadata.asked();
         let known_here = possible.then(|| known_here(client.session.server_time())).flatten();
         let Some((request, change)) = known_here else { return Ok(false) };
-        client.deferrals.forget_told();
         let sent = Sent::default();
         let step = client.steps.begin(of, sent.clone());
         let (its, who, client) = (sent.clone(), who.clone(), Arc::clone(client));

@@ -126,8 +126,10 @@ impl Vfs {
         touched.extend(victim.map(Key::Attr));
         if let Some(ino) = moved {
             self.content.tell(ino).await?;
-            self.client.metadata.leaves_home(ino);
             touched.push(Key::Attr(ino));
+        }
+        if dir != dir2 {
+            moved.iter().chain(&victim).for_each(|ino| self.client.metadata.leaves_home(*ino));
         }
         let request = v1::RenameReq {
             from_dir: dir.0,
@@ -215,6 +217,13 @@ impl Client {
         };
         let [edit, edit2] = edits(&from, &to, &moved, replaced_ino, what);
         let target2 = Some(Target::Present(moved.ino));
+        if from.ino != to.ino {
+            // Also of those whose names were not known.
+            [Some(moved.ino), replaced_ino]
+                .iter()
+                .flatten()
+                .for_each(|i| self.metadata.leaves_home(*i));
+        }
         self.metadata.own_attr(asked, &mark, moved);
         if let Some(replaced) = replaced {
             self.keep_orphan(&replaced, what.open);

@@ -60,6 +60,7 @@ impl Vfs {
         };
         let known_here = |at| {
             let number = client.metadata.remove_ahead((dir, name), victim, (at, open), may)?;
+            client.deferrals.forget_told();
             Some((request(at), Removal { dir, name: name.clone(), victim, number }))
         };
         self.go_ahead(who, dirs, victim, known_here).await
