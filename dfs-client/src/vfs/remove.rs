@@ -100,37 +100,7 @@ impl Vfs {
             true => None,
             false => self.victim(who, dir2, &name2).await?,
         };
-        let moved = match self.client.metadata.name(dir, &name) {
-            Some(Target::Present(ino)) => Some(ino),
-            Some(Target::Absent) | None => None,
-        };
-        let plain = !flags.exchange && !flags.whiteout && victim.is_none() && dir == dir2;
-        if let Some(ino) = moved.filter(|_| plain) {
-            let request = |at| v1::RenameReq {
-                from_dir: dir.0,
-                from_name: name.as_bytes().to_vec().into(),
-                to_dir: dir.0,
-                to_name: name2.as_bytes().to_vec().into(),
-                noreplace: flags.noreplace,
-                at: Some(convert::time_to(at)),
-                ..Default::default()
-            };
-            let naming = Naming { dir, ino, old: Some(name.clone()), new: name2.clone() };
-            if self.name_ahead(who, naming, request).await? {
-                return Ok(());
-            }
-        }
         let open = if flags.exchange { Vec::new() } else { self.open_of(victim) };
-        let mut touched = touched_by(dir, &name);
-        touched.extend(touched_by(dir2, &name2));
-        touched.extend(victim.map(Key::Attr));
-        if let Some(ino) = moved {
-            self.content.tell(ino).await?;
-            touched.push(Key::Attr(ino));
-        }
-        if dir != dir2 {
-            moved.iter().chain(&victim).for_each(|ino| self.client.metadata.leaves_home(*ino));
-        }
         let request = v1::RenameReq {
             from_dir: dir.0,
             from_name: name.as_bytes().to_vec().into(),
@@ -142,6 +112,28 @@ impl Vfs {
             open: open.clone(),
             ..Default::default()
         };
+        let moved = match self.client.metadata.name(dir, &name) {
+            Some(Target::Present(ino)) => Some(ino),
+            Some(Target::Absent) | None => None,
+        };
+        let plain = !flags.exchange && !flags.whiteout && victim.is_none() && dir == dir2;
+        if let Some(ino) = moved.filter(|_| plain) {
+            let naming = Naming { dir, ino, old: Some(name.clone()), new: name2.clone() };
+            let at = |at| v1::RenameReq { at: Some(convert::time_to(at)), ..request.clone() };
+            if self.name_ahead(who, naming, at).await? {
+                return Ok(());
+            }
+        }
+        let mut touched = touched_by(dir, &name);
+        touched.extend(touched_by(dir2, &name2));
+        touched.extend(victim.map(Key::Attr));
+        if let Some(ino) = moved {
+            self.content.tell(ino).await?;
+            touched.push(Key::Attr(ino));
+        }
+        if dir != dir2 {
+            moved.iter().chain(&victim).for_each(|ino| self.client.metadata.leaves_home(*ino));
+        }
         let asked = self.client.metadata.asked();
         let apply = move |client: &Client, reply: &v1::RenameRep| {
             let moved = Moved { name: &name, name2: &name2, flags, open: &open };
