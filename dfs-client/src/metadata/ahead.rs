@@ -1,7 +1,7 @@
 //! Files that get or change names here before the server knows (`docs/design/0039`).
 //!
-//! Only files of which nobody else can know anything: since they were made here, all their names were of
-//! one directory, which has been delegated to this client all the time.
+//! Names are counted only of files of which nobody else can know anything: since they were made here, all
+//! their names were of one directory, which has been delegated to this client all the time.
 
 use super::cache::Cache;
 use super::{Asked, Edit, Key, Metadata, Target};
@@ -78,8 +78,8 @@ impl Pending {
 }
 
 impl Metadata {
-    /// Gives a file a name here before the server has, if that is free and nobody else can know anything
-    /// of the file, and `may` says yes to the attributes of the directory and of the file. Answers the
+    /// Gives a file, or something else that is no directory, a name here before the server has, if that
+    /// is free, and `may` says yes to the attributes of the directory and of the file. Answers the
     /// number of the change. Until [`named_ahead`](Self::named_ahead) or [`not_named`](Self::not_named)
     /// no reply of the server counts there.
     pub fn name_ahead(
@@ -149,12 +149,15 @@ impl Cache {
         let free = self.name(dir, new) == Some(Target::Absent) && !self.untold.is_removed(dir, new);
         let moves = |name| self.name(dir, name) == Some(Target::Present(ino));
         let possible = free && old.as_ref().is_none_or(moves);
-        if !possible || !self.is_ours(dir) || !self.is_private(dir, ino) {
+        // Nobody must count the names. That one moves shows elsewhere in the time of the last change only.
+        let uncounted = old.is_some() || self.is_private(dir, ino);
+        if !possible || !uncounted || !self.is_ours(dir) {
             return None;
         }
         let links = i32::from(old.is_none());
         let child = self.attr(ino)?.clone();
-        if child.kind != Kind::File || child.nlink == 0 || (links > 0 && child.nlink >= LINK_MAX) {
+        let full = links > 0 && child.nlink >= LINK_MAX;
+        if child.kind == Kind::Directory || child.nlink == 0 || full {
             return None;
         }
         let parent = self.nodes.get_mut(&dir)?.attr.as_mut()?;
@@ -359,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_others_may_know_is_named_by_the_server() {
+    fn file_that_others_may_know_is_linked_by_the_server() {
         let undelegated = |metadata: &Metadata| {
             let what = v1::inval_item::What::Undelegate(DIR.0);
             let items = vec![v1::InvalItem { what: Some(what) }];
@@ -372,7 +375,9 @@ mod tests {
             before(&metadata);
             assert!(metadata.is_delegated(DIR));
             assert!(give(&metadata, &naming(None, 1), 50).is_none(), "the name is taken");
-            give(&metadata, &naming(None, 2), 50).is_some()
+            let linked = give(&metadata, &naming(None, 2), 50).is_some();
+            assert!(give(&metadata, &naming(Some(1), 3), 60).is_some(), "nobody counts names");
+            linked
         };
         assert!(!is_named(&undelegated));
         assert!(!is_named(&|metadata| metadata.leaves_home(FILE)));

@@ -1,4 +1,4 @@
-//! New names of new files, answered when they are sent (`docs/design/0039`).
+//! New names of files, answered when they are sent (`docs/design/0039`).
 
 use super::Vfs;
 use super::ahead::Ahead;
