@@ -50,7 +50,7 @@ pub(crate) async fn run<Q: Call>(
         if Q::VERB.removes() {
             client.deferrals.forget_told();
         }
-        let outcome = client.rpc.call_ahead(&who, request, sent).await;
+        let outcome = client.rpc.call_ahead(&who, request, sent, None).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));
         if let Err(error) = &outcome {
             settle(client, &running.touched, error);

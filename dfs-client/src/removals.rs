@@ -103,12 +103,13 @@ impl Drop for Removal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::task::Poll;
 
-    async fn is_ready(future: impl Future<Output = ()>) -> bool {
+    /// Whether a future is ready when it is polled once.
+    pub(crate) async fn is_ready(future: impl Future<Output = ()>) -> bool {
         tokio::pin!(future);
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
     }

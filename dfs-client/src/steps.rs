@@ -69,13 +69,7 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
-    use std::task::Poll;
-
-    async fn is_ready(future: impl Future<Output = ()>) -> bool {
-        tokio::pin!(future);
-        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
-    }
+    use crate::removals::tests::is_ready;
 
     #[tokio::test]
     async fn step_is_the_last_one_of_its_file_until_it_is_over() {

@@ -184,6 +184,15 @@ fn session_of_a_new_daemon_start_ends_the_old_one() {
     });
 }
 
+/// A stream of calls, and that of their answers.
+async fn call_stream(
+    mut client: calls_client::CallsClient<tonic::transport::Channel>,
+) -> (tokio::sync::mpsc::UnboundedSender<OneCall>, tonic::Streaming<OneAnswer>) {
+    let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
+    let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
+    (calls, client.run(queue).await.unwrap().into_inner())
+}
+
 #[test]
 fn calls_over_one_stream_are_each_answered_by_number() {
     run(async {
@@ -192,9 +201,7 @@ fn calls_over_one_stream_are_each_answered_by_number() {
         let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
         let mut control = b.attach().await;
         assert!(b.lookup("d").await.mark.unwrap().promised_dir);
-        let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
-        let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
-        let mut answers = a.calls().run(queue).await.unwrap().into_inner();
+        let (calls, mut answers) = call_stream(a.calls()).await;
         let ask = |id, request| calls.send(OneCall { id, after: 0, request }).unwrap();
         // It waits for the other client, and nobody waits for it.
         let mkdir = a.ask(MkdirReq { dir: 1, name: "d".into(), mode: 0o755, ..Default::default() });
@@ -236,9 +243,7 @@ fn call_that_follows_another_begins_when_that_one_is_answered() {
         let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
         let mut control = b.attach().await;
         assert!(b.lookup("d").await.mark.unwrap().promised_dir);
-        let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
-        let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
-        let mut answers = a.calls().run(queue).await.unwrap().into_inner();
+        let (calls, mut answers) = call_stream(a.calls()).await;
         let ask = |id, after, request| {
             calls.send(OneCall { id, after, request: Some(request) }).unwrap();
         };
@@ -303,10 +308,8 @@ fn what_a_client_sent_before_it_died_is_carried_out() {
             runtime.block_on(async {
                 let channel = tonic::transport::Channel::from_shared(url).unwrap();
                 let channel = channel.connect().await.unwrap();
-                let (calls, queue) = tokio::sync::mpsc::unbounded_channel();
-                let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
-                let mut client = calls_client::CallsClient::new(channel);
-                let _answers = client.run(queue).await.unwrap();
+                let client = calls_client::CallsClient::new(channel);
+                let (calls, _answers) = call_stream(client).await;
                 ready.send(()).unwrap();
                 told.recv().unwrap();
                 for (id, request) in requests.into_iter().enumerate() {

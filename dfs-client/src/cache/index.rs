@@ -190,7 +190,7 @@ fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
     Ok(files)
 }
 
-/// One statement, so that all it reads is of one moment: a transaction costs as much again.
+/// One statement, so that all it reads is of one moment, without beginning and ending a transaction.
 fn load(db: &Connection, ino: Ino, ver: u64, size: u64) -> rusqlite::Result<Option<Known>> {
     let mut query = db.prepare_cached(
         "SELECT f.sum, f.holes, c.bytes, s.chunk, s.pieces

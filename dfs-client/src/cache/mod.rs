@@ -52,6 +52,7 @@ const OPEN_ROOM: u64 = 1024 * 1024;
 pub struct Cache {
     shared: Arc<Shared>,
     limit: u64,
+    /// How many files may be open on disk.
     warmth: Warmth,
     /// Room that was there when somebody looked and was not asked for since.
     seen: AtomicU64,

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How often the index of the cache is written, unless it is full.
+/// How often the index of the cache is written; sooner when much waits for it.
 const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// Leases that a stopping client gives back at a time.
 const STOP_AT_ONCE: usize = 16;

@@ -64,7 +64,7 @@ impl Metadata {
     /// Removes a name here before the server has, if `dir` is delegated to this client, `name` leads to
     /// `victim`, and `may` says yes to the attributes of both. An empty directory; a file with this name
     /// only that is not `open`; or one with more names that nobody else can know. Answers the number of
-    /// the change. Until [`removed_ahead`](Self::removed_ahead) or [`not_removed`](Self::not_removed) no
+    /// the change, 0 if it leaves no name. Until [`removed_ahead`](Self::removed_ahead) or [`not_removed`](Self::not_removed) no
     /// reply of the server counts there.
     pub fn remove_ahead(
         &self,
@@ -194,11 +194,11 @@ impl Cache {
         let dir_ver = parent.dir_ver;
         let number = match one_of_many {
             true => self.link_ahead(victim, -1, at),
-            false => 0,
+            false => {
+                self.forget(&Key::Attr(victim));
+                0
+            }
         };
-        if !one_of_many {
-            self.forget(&Key::Attr(victim));
-        }
         self.set_name(dir, name, Some(Target::Absent));
         self.edit_listing(true, dir, dir_ver, &Edit::Removed(name.clone()));
         *self.untold.dirs.entry(dir).or_default() += 1;

@@ -40,22 +40,13 @@ impl Rpc {
         who: &'a Credentials,
         request: Q,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        self.call_ahead(who, request, None)
+        self.call_ahead(who, request, None, None)
     }
 
     /// As [`call`](Rpc::call). If the thread that polls this first may send, it does so, and then says
-    /// so in `sent`: the call will be carried out, whatever becomes of this client's program.
+    /// so in `sent`: the call will be carried out, whatever becomes of this client's program. The server
+    /// carries it out when the step `after` is over.
     pub(crate) fn call_ahead<'a, Q: Call>(
-        &'a self,
-        who: &'a Credentials,
-        request: Q,
-        sent: Option<Sent>,
-    ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        self.call_after(who, request, sent, None)
-    }
-
-    /// As [`call_ahead`](Rpc::call_ahead), and the server carries it out when that step is over.
-    pub(crate) fn call_after<'a, Q: Call>(
         &'a self,
         who: &'a Credentials,
         request: Q,
@@ -92,6 +83,7 @@ impl Rpc {
                 Some(sent) => self.ahead(&request, &sent, after.as_ref()).await,
                 None => None,
             };
+            // Any other way could overtake what it follows.
             if !matches!(ahead, Some(Ok(_)))
                 && let Some(step) = after.take()
             {

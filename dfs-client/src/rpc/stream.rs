@@ -73,29 +73,26 @@ impl CallStream {
     }
 
     async fn answer(&self, request: one_call::Request) -> Answer {
-        match self.begin(request, None)? {
-            Some(answering) => answering.await,
-            None => Err(status::internal("a call behind none has its place")),
-        }
+        self.begin(request)?.await
     }
 
-    /// Makes a call, whose answer comes while the stream is driven; the server begins it when the call
-    /// `after` is answered. None: that one was made on another stream. Errors: why the stream ended.
-    pub fn begin(
+    /// Makes a call, whose answer comes while the stream is driven. Errors: why the stream ended.
+    pub fn begin(&self, request: one_call::Request) -> Result<Answering, Status> {
+        self.line().call(request, 0)
+    }
+
+    /// As [`begin`](CallStream::begin); the server carries it out when the call at `after` is answered.
+    /// None: that one was made on another stream.
+    pub fn begin_after(
         &self,
         request: one_call::Request,
-        after: Option<&Place>,
+        after: &Place,
     ) -> Result<Option<Answering>, Status> {
         let line = self.line();
-        let after = match after {
-            None => 0,
-            Some(place) if std::ptr::eq(place.line.as_ptr(), Arc::as_ptr(&line)) => place.id,
-            Some(_) => return Ok(None),
-        };
-        let (id, answer) = line.begin()?;
-        // Of a line that has just ended the answer says why.
-        let _ = line.calls.send(OneCall { id, after, request: Some(request) });
-        Ok(Some(Answering { line, id, answer }))
+        match std::ptr::eq(after.line.as_ptr(), Arc::as_ptr(&line)) {
+            true => line.call(request, after.id).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Whether the server has the stream, as far as is known.
@@ -168,6 +165,14 @@ impl CallStream {
 impl Line {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("no panic under this lock")
+    }
+
+    /// Makes a call behind that number, or 0.
+    fn call(self: Arc<Self>, request: one_call::Request, after: u64) -> Result<Answering, Status> {
+        let (id, answer) = self.begin()?;
+        // Of a line that has just ended the answer says why.
+        let _ = self.calls.send(OneCall { id, after, request: Some(request) });
+        Ok(Answering { line: self, id, answer })
     }
 
     fn begin(&self) -> Result<(u64, oneshot::Receiver<Answer>), Status> {

@@ -64,7 +64,7 @@ impl Vfs {
         let (its, who, client) = (sent.clone(), who.clone(), Arc::clone(client));
         let runtime = client.runtime.clone();
         let task = waiting::begin_sending(&runtime, async move {
-            let reply = client.rpc.call_after(&who, request, Some(its), after).await;
+            let reply = client.rpc.call_ahead(&who, request, Some(its), after).await;
             let done = reply.and_then(|reply| change.told(&client, asked, reply));
             if let Err(error) = &done {
                 change.refused(&client, error);

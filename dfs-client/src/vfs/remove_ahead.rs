@@ -46,9 +46,6 @@ impl Vfs {
         };
         let mut dirs = vec![dir];
         if directory {
-            if !client.metadata.is_delegated(victim) {
-                return Ok(false);
-            }
             interrupt::wait(client.removals_over(&[victim])).await?;
             dirs.push(victim);
         }

@@ -61,6 +61,7 @@ pub fn link(call: Call<'_>, ino: Ino, name: &OsStr, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.link(&who, ino, dir, &name).await };
+    // As `unlink`.
     call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
@@ -88,6 +89,7 @@ pub fn rename(
     let to_name = to_name.as_bytes().to_vec();
     let work =
         async move { vfs.rename(&who, dir, &name, to_dir, &to_name, flags::rename(bits)?).await };
+    // As `unlink`.
     call.serve(reply, work, |reply, ()| reply.ok());
 }
 

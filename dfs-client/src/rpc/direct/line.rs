@@ -198,7 +198,11 @@ impl Turn<'_> {
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
-            let Some(answering) = calls.begin(request, after)? else { return Ok(None) };
+            let answering = match after {
+                None => Some(calls.begin(request)?),
+                Some(place) => calls.begin_after(request, place)?,
+            };
+            let Some(answering) = answering else { return Ok(None) };
             let reached = timeout(WRITE, written.reaches(due)).await;
             Ok(Some((answering, reached.is_ok())))
         });
