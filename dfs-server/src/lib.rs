@@ -17,3 +17,4 @@ pub mod nameserver;
 pub mod rpc;
 mod scrape;
 pub mod server;
+pub mod slice;

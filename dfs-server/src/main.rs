@@ -28,6 +28,10 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     stop_on_panic();
     allow_connections();
+    // Threads inherit it.
+    if let Err(error) = dfs_server::slice::lengthen() {
+        tracing::debug!(%error, "time slices stay as they are");
+    }
     match dfs_server::server::run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
