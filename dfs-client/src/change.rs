@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::interrupt;
 use crate::metadata::Key;
-use crate::rpc::{Call, Sent};
+use crate::rpc::{Call, Order};
 use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, FsError, Result};
@@ -35,7 +35,7 @@ pub(crate) async fn run<Q: Call>(
     client: &Arc<Client>,
     who: &Credentials,
     touched: Vec<Key>,
-    (request, sent): (Q, Option<Sent>),
+    (request, order): (Q, Order),
     apply: impl FnOnce(&Client, &Q::Reply) -> Result<()> + Send + 'static,
 ) -> Result<Q::Reply> {
     client.session.gate().await?;
@@ -50,7 +50,7 @@ pub(crate) async fn run<Q: Call>(
         if Q::VERB.removes() {
             client.deferrals.forget_told();
         }
-        let outcome = client.rpc.call_ahead(&who, request, sent, None).await;
+        let outcome = client.rpc.call_ahead(&who, request, order).await;
         let outcome = outcome.and_then(|reply| apply(client, &reply).map(|()| reply));
         if let Err(error) = &outcome {
             settle(client, &running.touched, error);

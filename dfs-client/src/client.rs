@@ -10,7 +10,7 @@ use crate::locks::HeldLocks;
 use crate::metadata::{Key, Metadata};
 use crate::metrics::Metrics;
 use crate::removals::Removals;
-use crate::rpc::{Call, Rpc};
+use crate::rpc::{Call, Order, Rpc};
 use crate::session::{MountId, Session};
 use crate::steps::Steps;
 use crate::vfs::Entry;
@@ -264,7 +264,7 @@ impl Client {
     where
         Q::Reply: Sync,
     {
-        crate::change::run(self, who, touched, (request, None), apply).await
+        crate::change::run(self, who, touched, (request, Order::default()), apply).await
     }
 
     /// Attributes as the server knows them: from the cache, else asked.

@@ -24,6 +24,8 @@ pub enum Kind {
 
 /// Permission bits with suid, sgid and sticky.
 pub const MODE_MASK: u32 = 0o7777;
+/// Those that mkdir(2) heeds on Linux: permissions and sticky.
+pub const MKDIR_MODE: u32 = 0o1777;
 /// Set-user-id.
 pub const S_ISUID: u32 = 0o4000;
 /// Set-group-id.

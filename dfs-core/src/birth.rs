@@ -3,7 +3,7 @@
 
 use crate::Ino;
 use crate::access::Credentials;
-use crate::attr::{Attr, Kind, MODE_MASK, S_ISGID, S_IXGRP};
+use crate::attr::{Attr, Kind, MODE_MASK, NewMode, S_ISGID, S_IXGRP};
 use crate::time::Timestamp;
 
 /// Attributes of an inode that nobody owns yet, with the links of its kind.
@@ -60,6 +60,19 @@ pub fn child(
         attr.mode &= !S_ISGID;
     }
     attr
+}
+
+/// As [`child`], in a directory without default access control list: the umask counts.
+pub fn plain_child(
+    ino: Ino,
+    kind: Kind,
+    mode: NewMode,
+    dir: &Attr,
+    who: &Credentials,
+    now: Timestamp,
+) -> Attr {
+    let attr = child(ino, kind, mode.mode, dir, who, now);
+    Attr { mode: NewMode { mode: attr.mode, ..mode }.masked(), ..attr }
 }
 
 /// A name of the directory changed: times and versions move. Several that took place at about the

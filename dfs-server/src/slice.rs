@@ -52,7 +52,8 @@ mod tests {
             let before = get().unwrap();
             lengthen().unwrap();
             let after = std::thread::spawn(|| get().unwrap()).join().unwrap();
-            let told = |attr: &libc::sched_attr| (attr.sched_policy, attr.sched_nice, attr.sched_flags);
+            let told =
+                |attr: &libc::sched_attr| (attr.sched_policy, attr.sched_nice, attr.sched_flags);
             assert_eq!(told(&after), told(&before));
             // Zero where the kernel knows no slices.
             let runtime = u128::from(after.sched_runtime);

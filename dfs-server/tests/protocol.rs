@@ -2,6 +2,7 @@
 
 mod harness;
 
+use dfs_core::Code;
 use dfs_proto::call::Reply;
 use dfs_proto::v1::*;
 use harness::{Client, Running, run};
@@ -333,5 +334,49 @@ fn what_a_client_sent_before_it_died_is_carried_out() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         }
+    });
+}
+
+/// A directory that its client has made before it says so has the number that was drawn (0041): a call that is
+/// repeated makes it once, and a number is used once.
+#[test]
+fn directory_is_made_once_with_the_number_that_was_drawn_for_it() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
+        let _control = a.attach().await;
+        let reserve = a.ask(ReserveReq { count: 2, ..Default::default() });
+        let drawn = a.coherence.reserve(reserve).await.unwrap().into_inner().into_result().unwrap();
+        let made = |name: &'static str, n: u64| MkdirReq {
+            dir: 1,
+            name: name.into(),
+            mode: 0o755,
+            ino: drawn.first_ino + n,
+            fence: drawn.first_grant + n,
+            at: Some(Timestamp::default()),
+            ..Default::default()
+        };
+        let request = a.ask(made("d", 0));
+        let mut make = async |request: MkdirReq| {
+            a.meta.mkdir(request).await.unwrap().into_inner().into_result()
+        };
+        let first = make(request.clone()).await.unwrap();
+        assert_eq!(first.attr.as_ref().unwrap().ino, drawn.first_ino);
+        let mark = first.mark.unwrap();
+        assert!(mark.promised_attr && mark.promised_dir);
+        assert_eq!(make(request).await.unwrap().attr, first.attr, "the stored answer");
+        let again = a.ask(made("e", 0));
+        let refused = a.meta.mkdir(again).await.unwrap().into_inner().into_result().unwrap_err();
+        assert_eq!(refused.code, Code::Fenced, "the number is used");
+        let foreign = b.ask(made("e", 1));
+        let refused = b.meta.mkdir(foreign).await.unwrap().into_inner().into_result().unwrap_err();
+        assert_eq!(refused.code, Code::Fenced, "it was drawn for somebody else");
+        let taken = a.ask(made("d", 1));
+        let refused = a.meta.mkdir(taken).await.unwrap().into_inner().into_result().unwrap_err();
+        assert_eq!(refused.code, Code::Exists);
+        let other = a.ask(made("e", 1));
+        let made = a.meta.mkdir(other).await.unwrap().into_inner().into_result().unwrap();
+        assert_eq!(made.attr.unwrap().ino, drawn.first_ino + 1, "a refusal leaves the number");
     });
 }

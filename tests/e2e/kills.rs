@@ -2,8 +2,10 @@
 //! nothing hangs.
 
 mod acknowledged;
+mod behind;
 mod client;
 mod closed;
+mod made;
 mod named;
 mod power;
 mod relaxed;

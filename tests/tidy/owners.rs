@@ -12,7 +12,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util", &["dfs-client/src/rpc/connector.rs"]),
     ("lexopt", &["dfs-server/src/cli.rs", "dfs-fuse/src/cli.rs"]),
     // Constants of system calls that `nix` and `fuser` have no name for.
-    ("libc", &["dfs-fuse/src/driver/", "dfs-fuse/src/notifier/sink.rs"]),
+    ("libc", &["dfs-fuse/src/driver/", "dfs-fuse/src/notifier/sink.rs", "dfs-server/src/slice.rs"]),
     (
         "lru",
         &[
@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-server/src/datadir.rs",
             "dfs-server/src/disk/mod.rs",
             "dfs-server/src/main.rs",
+            "dfs-server/src/slice.rs",
             "dfs-client/src/cache/",
             "dfs-client/src/clock.rs",
             "dfs-client/src/rpc/connector.rs",

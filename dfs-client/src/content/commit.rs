@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::deferred::{Telling, is_final};
 use crate::interrupt;
 use crate::metadata::Key;
-use crate::rpc::Sent;
+use crate::rpc::{Order, Sent};
 use crate::waiting::{self, Leave};
 use dfs_core::access::Credentials;
 use dfs_core::attr::{Attr, SetAttr, SetTime};
@@ -284,8 +284,11 @@ impl Content {
             made.go_along(&mut request, self.changed_at(ino));
         }
         let sent = sent.filter(|_| made.is_some() && waiting::may(Leave::Send));
+        // Its directory may have been made here, too.
+        let after = made.as_ref().and_then(|made| self.client.steps.last(made.dir));
         // Of what nobody else knows, what is known here stays true.
         let touched = if sent.is_some() { Vec::new() } else { vec![Key::Attr(ino)] };
+        let order = Order { sent, after };
         let now = self.now();
         let (asked, late) = (self.client.metadata.asked(), self.client.late.answered());
         let early =
@@ -308,7 +311,7 @@ impl Content {
             Ok(())
         };
         let who = self.committer(ino).await?;
-        let change = change::run(&self.client, &who, touched, (request, sent), apply);
+        let change = change::run(&self.client, &who, touched, (request, order), apply);
         let answer = Box::pin(change).await;
         let Some(telling) = telling else { return answer };
         let answer = answer.map_err(|error| self.not_made(&telling.file, file, error));

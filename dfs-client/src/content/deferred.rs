@@ -45,10 +45,8 @@ impl Content {
         let file = Arc::new(Deferred::new(drawn, place, who.clone(), mode, (at, now)));
         // Before it is seen: who is asked for the directory back finds it.
         deferrals.add(Arc::clone(&file));
-        let child = |dir: &Attr| {
-            let attr = birth::child(drawn.ino, Kind::File, mode.mode, dir, &who, at);
-            Attr { mode: NewMode { mode: attr.mode, ..mode }.masked(), ..attr }
-        };
+        let child =
+            |dir: &Attr| Some(birth::plain_child(drawn.ino, Kind::File, mode, dir, &who, at));
         let Some(attr) = self.client.metadata.defer(dir, name, child) else {
             deferrals.remove(drawn.ino);
             deferrals.put_back(drawn);
@@ -62,7 +60,7 @@ impl Content {
     }
 
     /// Asks for more numbers when few are left.
-    fn draw_more(&self) {
+    pub(crate) fn draw_more(&self) {
         let Some(age) = self.client.deferrals.runs_low() else { return };
         let client = Arc::clone(&self.client);
         self.client.runtime.spawn(async move {

@@ -196,7 +196,7 @@ impl Client {
 
     /// Makes the kernel forget, then acknowledges. Calls that concern nothing the kernel can have
     /// are left out (rule 3). Attributes are gone too when `forget_entries` says that it is done.
-    fn forget_in_kernel(&self, stale: Stale, ack: Option<v1::Ack>) {
+    pub(crate) fn forget_in_kernel(&self, stale: Stale, ack: Option<v1::Ack>) {
         let nothing = stale.is_empty();
         for ino in stale.attrs {
             self.kernel.forget_attr(ino);

@@ -277,7 +277,7 @@ mod tests {
         metadata.store_attr(asked, &promised(1), plain_attr(DIR, Kind::Directory));
         metadata.store_listing(asked, Seq(1), DIR, Listing::new(0, Arc::default()));
         metadata.delegated(asked, Seq(1), DIR);
-        metadata.defer(DIR, &name(1), |_| plain_attr(FILE, Kind::File)).unwrap();
+        metadata.defer(DIR, &name(1), |_| Some(plain_attr(FILE, Kind::File))).unwrap();
         metadata
     }
 

@@ -416,7 +416,7 @@ impl Cache {
         self.pop_dir(dir, now, stale);
     }
 
-    fn pop_dir(&mut self, dir: Ino, now: BootTime, stale: &mut Stale) {
+    pub(super) fn pop_dir(&mut self, dir: Ino, now: BootTime, stale: &mut Stale) {
         let Some(known) = self.dirs.pop(&dir) else { return };
         self.weight -= known.weight();
         stale.listings.extend(known.in_kernel.then_some(dir));

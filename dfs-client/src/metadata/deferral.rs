@@ -22,7 +22,7 @@ pub(super) struct Untold {
     /// Changes of attributes that go with the names of files.
     pub(super) pending: Pending,
     /// Delegations so far.
-    delegations: u64,
+    pub(super) delegations: u64,
 }
 
 impl Untold {
@@ -32,10 +32,16 @@ impl Untold {
 }
 
 impl Metadata {
-    /// Makes a file here before the server hears of it, if `dir` is delegated to this client and has no
-    /// such name; `child` makes the attributes from those of the directory. Until
-    /// [`told`](Self::told) or [`unmade`](Self::unmade) no reply of the server counts there.
-    pub fn defer(&self, dir: Ino, name: &Name, child: impl FnOnce(&Attr) -> Attr) -> Option<Attr> {
+    /// Makes a file or a directory here before the server hears of it, if `dir` is delegated to this
+    /// client and has no such name; `child` makes the attributes from those of the directory, or makes
+    /// nothing. Until [`told`](Self::told) or [`unmade`](Self::unmade), or the same of
+    /// directories, no reply of the server counts there.
+    pub fn defer(
+        &self,
+        dir: Ino,
+        name: &Name,
+        child: impl FnOnce(&Attr) -> Option<Attr>,
+    ) -> Option<Attr> {
         let attr = self.cache().defer(dir, name, child)?;
         self.saw(dir, name, Target::Present(attr.ino));
         Some(attr)
@@ -132,7 +138,7 @@ impl Cache {
         &mut self,
         dir: Ino,
         name: &Name,
-        child: impl FnOnce(&Attr) -> Attr,
+        child: impl FnOnce(&Attr) -> Option<Attr>,
     ) -> Option<Attr> {
         if !self.is_ours(dir)
             || self.name(dir, name) != Some(Target::Absent)
@@ -141,16 +147,23 @@ impl Cache {
             return None;
         }
         let parent = self.nodes.get_mut(&dir)?.attr.as_mut()?;
-        // What new files inherit of access control lists, the server knows.
+        // What is inherited of access control lists, the server knows.
         if parent.kind != Kind::Directory || parent.nlink == 0 || parent.has_xattrs {
             return None;
         }
-        let attr = child(parent);
-        self.untold.files.insert(attr.ino, attr.clone());
+        let attr = child(parent)?;
         birth::named_at(parent, attr.btime);
         parent.size += 1;
+        let directory = attr.kind == Kind::Directory;
+        parent.nlink += u32::from(directory);
         let dir_ver = parent.dir_ver;
-        let home = self.dirs.peek(&dir).and_then(|known| Some((dir, known.delegated?)));
+        let mut home = None;
+        if directory {
+            self.found_empty(attr.ino);
+        } else {
+            self.untold.files.insert(attr.ino, attr.clone());
+            home = self.dirs.peek(&dir).and_then(|known| Some((dir, known.delegated?)));
+        }
         self.nodes.put(attr.ino, Node { attr: Some(attr.clone()), home, ..Node::default() });
         self.set_name(dir, name, Some(Target::Present(attr.ino)));
         self.edit_listing(true, dir, dir_ver, &Edit::Added(name.clone(), attr.ino, attr.kind));
@@ -295,7 +308,7 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::tests::{name, promised};
     use super::super::{Listing, plain_attr};
     use super::*;
@@ -304,7 +317,7 @@ mod tests {
     use std::time::Duration;
 
     /// A directory without names that only this client knows, as of number 1.
-    fn delegated() -> (Metadata, Ino) {
+    pub fn delegated() -> (Metadata, Ino) {
         let metadata = Metadata::new(Arc::new(ManualClock::new(Duration::ZERO)));
         let (asked, dir) = (metadata.asked(), Ino(5));
         metadata.store_attr(asked, &promised(1), plain_attr(dir, Kind::Directory));
@@ -313,8 +326,8 @@ mod tests {
         (metadata, dir)
     }
 
-    fn make(metadata: &Metadata, dir: Ino, n: u64) -> Option<Attr> {
-        metadata.defer(dir, &name(n), |_| plain_attr(Ino(100 + n), Kind::File))
+    pub fn make(metadata: &Metadata, dir: Ino, n: u64) -> Option<Attr> {
+        metadata.defer(dir, &name(n), |_| Some(plain_attr(Ino(100 + n), Kind::File)))
     }
 
     #[test]

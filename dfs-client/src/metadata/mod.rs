@@ -8,6 +8,7 @@
 mod ahead;
 mod cache;
 mod deferral;
+mod directory;
 mod listing;
 mod places;
 mod recent;

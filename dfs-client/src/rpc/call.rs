@@ -27,6 +27,16 @@ const PATIENT: Duration = Duration::from_secs(2);
 /// Added to the server's own bound of a wait before the client stops believing in an answer.
 const SLACK: Duration = Duration::from_secs(10);
 
+/// How a call is made beside others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Order {
+    /// The thread that polls the call first may send it, and then says so here: it will be carried out,
+    /// whatever becomes of this client's program.
+    pub(crate) sent: Option<Sent>,
+    /// The server carries it out when this step is over.
+    pub(crate) after: Option<Step>,
+}
+
 impl Rpc {
     /// Sends a call until it is answered. Errors: those of the answer; `Io` when a soft mount loses
     /// patience, or when the session expired under a change that may or may not have happened;
@@ -40,28 +50,24 @@ impl Rpc {
         who: &'a Credentials,
         request: Q,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        self.call_ahead(who, request, None, None)
+        self.call_ahead(who, request, Order::default())
     }
 
-    /// As [`call`](Rpc::call). If the thread that polls this first may send, it does so, and then says
-    /// so in `sent`: the call will be carried out, whatever becomes of this client's program. The server
-    /// carries it out when the step `after` is over.
+    /// As [`call`](Rpc::call), in this order.
     pub(crate) fn call_ahead<'a, Q: Call>(
         &'a self,
         who: &'a Credentials,
         request: Q,
-        sent: Option<Sent>,
-        after: Option<Step>,
+        order: Order,
     ) -> Pin<Box<impl Future<Output = Result<Q::Reply>> + use<'a, Q>>> {
-        Box::pin(self.until_answered(who, request, sent, after))
+        Box::pin(self.until_answered(who, request, order))
     }
 
     async fn until_answered<Q: Call>(
         &self,
         who: &Credentials,
         mut request: Q,
-        mut sent: Option<Sent>,
-        mut after: Option<Step>,
+        Order { mut sent, mut after }: Order,
     ) -> Result<Q::Reply> {
         let mut attempts = Attempts::new(self);
         let mut op: Option<Op<'_>> = None;

@@ -15,6 +15,7 @@ mod verbs;
 mod written;
 
 pub(crate) use backoff::jitter;
+pub(crate) use call::Order;
 pub use channel::Channels;
 pub(crate) use channel::session_client;
 pub(crate) use direct::Sent;

@@ -217,6 +217,7 @@ impl<'a> Stream<'a> {
             state.root_squash = attached.root_squash;
             state.first_version = attached.first_version;
             state.ordered_calls = attached.ordered_calls;
+            state.made_directories = attached.made_directories;
             newer
         };
         if (restarted || attached.reclaim)

@@ -91,6 +91,8 @@ struct State {
     first_version: u64,
     /// The server carries a call out behind another one of the same stream.
     ordered_calls: bool,
+    /// It makes directories as their client made them before.
+    made_directories: bool,
     /// The server said that `identity` is no more.
     expired: bool,
     live: bool,
@@ -215,6 +217,11 @@ impl Session {
     /// Whether the server carries a call out behind another one, if it is asked to (`OneCall.after`).
     pub fn ordered_calls(&self) -> bool {
         self.state().ordered_calls
+    }
+
+    /// Whether the server makes a directory with the number that its client gave it.
+    pub fn made_directories(&self) -> bool {
+        self.state().made_directories
     }
 
     /// The server's wall clock minus ours, in nanoseconds.
@@ -370,6 +377,7 @@ impl State {
             root_squash: false,
             first_version: 0,
             ordered_calls: false,
+            made_directories: false,
             expired: false,
             live: false,
             lease_end: BootTime::default(),

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::config::Patience;
 use crate::interrupt;
 use crate::metadata::Asked;
-use crate::rpc::{Call, Sent};
+use crate::rpc::{Call, Order, Sent};
 use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::time::Timestamp;
@@ -20,20 +20,33 @@ pub(super) trait Ahead<Reply>: Send + 'static {
 
     /// The server did not do what a program believes to be done: it is undone here.
     fn refused(&self, client: &Client, error: &FsError);
+
+    /// Returns when nothing else must happen before the directories may be given back.
+    fn settled(&self, _: &Arc<Client>) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// Whom a change of names is about.
+pub(super) struct About {
+    /// Directories that must not be given back before it is over.
+    pub(super) dirs: Vec<Ino>,
+    /// What gets or loses a name.
+    pub(super) of: Ino,
+    /// The change follows the last one of this.
+    pub(super) follows: Ino,
 }
 
 impl Vfs {
     /// Makes a change of names known here, and lets the server hear of it. True: that is on its way, and
     /// will happen. False: nothing was done, the server must be asked.
     ///
-    /// `dirs`: must not be given back before it is over. `of`: what gets or loses a name; the change
-    /// follows the last one of it. `known_here` makes it known as of this time, if that is possible, and
-    /// answers how the server is told. Errors: those of waiting for a lost server.
+    /// `known_here` makes it known as of this time, if that is possible, and answers how the server is
+    /// told. Errors: those of waiting for a lost server.
     pub(super) async fn go_ahead<Q: Call, A: Ahead<Q::Reply>>(
         &self,
         who: &Credentials,
-        dirs: Vec<Ino>,
-        of: Ino,
+        About { dirs, of, follows }: About,
         known_here: impl FnOnce(Timestamp) -> Option<(Q, A)>,
     ) -> Result<bool> {
         let client = &self.client;
@@ -50,7 +63,7 @@ impl Vfs {
         if client.session.lease_left().is_none() || !client.rpc.is_answering() {
             return Ok(false);
         }
-        let after = client.steps.last(of);
+        let after = client.steps.last(follows);
         let possible = match after {
             Some(_) => client.session.ordered_calls(),
             // Of a file that is not told there is nothing to follow.
@@ -61,15 +74,18 @@ impl Vfs {
         let Some((request, change)) = known_here else { return Ok(false) };
         let sent = Sent::default();
         let step = client.steps.begin(of, sent.clone());
-        let (its, who, client) = (sent.clone(), who.clone(), Arc::clone(client));
+        let order = Order { sent: Some(sent.clone()), after };
+        let (who, client) = (who.clone(), Arc::clone(client));
         let runtime = client.runtime.clone();
         let task = waiting::begin_sending(&runtime, async move {
-            let reply = client.rpc.call_ahead(&who, request, Some(its), after).await;
+            let reply = client.rpc.call_ahead(&who, request, order).await;
             let done = reply.and_then(|reply| change.told(&client, asked, reply));
             if let Err(error) = &done {
                 change.refused(&client, error);
             }
-            drop((step, under_way));
+            drop(step);
+            change.settled(&client).await;
+            drop(under_way);
             done
         });
         if !sent.is_set() {

@@ -61,6 +61,12 @@ impl Vfs {
             umask: mode.umask,
             ..Default::default()
         };
+        self.writable()?;
+        if self.mkdir_ahead(who, dir, &Name::new(name)?, mode, &request).await?
+            && let Found::Entry(entry) = self.lookup(who, dir, name).await?
+        {
+            return Ok(entry);
+        }
         self.make(who, dir, name, Vec::new(), request).await
     }
 
@@ -146,9 +152,12 @@ impl Vfs {
         let name = Name::new(name)?;
         let mut touched = touched_by(dir, &name);
         touched.extend(also);
-        let asked = self.client.metadata.asked();
+        let (asked, now) = (self.client.metadata.asked(), self.client.clock.now());
         let of = name.clone();
         let apply = move |client: &Client, reply: &v1::EntryRep| {
+            if reply.roomy {
+                client.deferrals.found(true, now);
+            }
             let mark = reply.mark.unwrap_or_default();
             client.named(asked, &mark, &of, reply.attr.clone(), reply.dir.clone()).map(drop)
         };

@@ -8,6 +8,7 @@ mod attr;
 mod create;
 mod dir;
 mod lock;
+mod mkdir_ahead;
 mod name_ahead;
 mod names;
 mod open;

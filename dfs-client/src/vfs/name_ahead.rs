@@ -1,7 +1,7 @@
 //! New names of files, answered when they are sent (`docs/design/0039`).
 
 use super::Vfs;
-use super::ahead::Ahead;
+use super::ahead::{About, Ahead};
 use super::create::touched_by;
 use crate::client::Client;
 use crate::metadata::{Asked, Key, Naming};
@@ -52,7 +52,8 @@ impl Vfs {
             let number = self.client.metadata.name_ahead(&naming, at, may)?;
             Some((request(at), New { naming: naming.clone(), number }))
         };
-        self.go_ahead(who, vec![naming.dir], naming.ino, known_here).await
+        let about = About { dirs: vec![naming.dir], of: naming.ino, follows: naming.ino };
+        self.go_ahead(who, about, known_here).await
     }
 }
 

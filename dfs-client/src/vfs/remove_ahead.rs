@@ -1,7 +1,7 @@
 //! Removals answered when they are sent (`docs/design/0028`).
 
 use super::Vfs;
-use super::ahead::Ahead;
+use super::ahead::{About, Ahead};
 use super::create::touched_by;
 use crate::client::Client;
 use crate::interrupt;
@@ -60,7 +60,8 @@ impl Vfs {
             client.deferrals.forget_told();
             Some((request(at), Removal { dir, name: name.clone(), victim, number }))
         };
-        self.go_ahead(who, dirs, victim, known_here).await
+        let about = About { dirs, of: victim, follows: victim };
+        self.go_ahead(who, about, known_here).await
     }
 }
 

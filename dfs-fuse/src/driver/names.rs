@@ -47,7 +47,8 @@ pub fn mkdir(call: Call<'_>, name: &OsStr, mode: NewMode, reply: ReplyEntry) {
     let (vfs, who, dir, name) = (call.vfs(), call.who(), call.ino, name.as_bytes().to_vec());
     let numbers = call.numbers();
     let work = async move { vfs.mkdir(&who, dir, &name, mode).await };
-    call.serve_asking(reply, work, move |reply, entry| entered(numbers, reply, &entry));
+    // As `unlink`.
+    call.serve(reply, work, move |reply, entry| entered(numbers, reply, &entry));
 }
 
 pub fn symlink(call: Call<'_>, name: &OsStr, target: &Path, reply: ReplyEntry) {

@@ -30,12 +30,14 @@ pub struct Mutation {
     pub open: Vec<Ino>,
     /// The write grant it needs.
     pub guard: Option<Guard>,
+    /// The number that was drawn for what it makes, with its fence.
+    pub drawn: Option<(Ino, Fence)>,
 }
 
 impl Mutation {
-    /// A change that needs no grant.
+    /// A change that needs neither grant nor number.
     pub fn new(op: impl Op + 'static) -> Mutation {
-        Mutation { op: Arc::new(op), open: Vec::new(), guard: None }
+        Mutation { op: Arc::new(op), open: Vec::new(), guard: None, drawn: None }
     }
 }
 
@@ -111,8 +113,21 @@ impl NameServer {
         if asked_before && let Some(stored) = self.store.answer(caller.sid, caller.op)? {
             return Ok(self.unpromised(Outcome::decode(&stored)?));
         }
+        let Some(drawn) = mutation.drawn else {
+            return self.carry_out(&caller, &mutation).await;
+        };
+        self.use_number(&caller, drawn)?;
+        let done = self.carry_out(&caller, &mutation).await;
+        if done.is_err() {
+            // Nothing has it: its client may try again.
+            self.lock().reserved.add(caller.sid, drawn.0, drawn.1);
+        }
+        done
+    }
+
+    async fn carry_out(self: &Arc<Self>, caller: &Caller, mutation: &Mutation) -> Result<Applied> {
         for _ in 0..REPLANS {
-            if let Some(answer) = self.attempt(&caller, &mutation).await? {
+            if let Some(answer) = self.attempt(caller, mutation).await? {
                 return Ok(answer);
             }
         }

@@ -1,4 +1,5 @@
-//! Numbers for files that clients make before they say so, and the making (`docs/design/0025`).
+//! Numbers for files and directories that clients make before they say so, and the making of files
+//! (`docs/design/0025`, 0041).
 
 use super::committer::Work;
 use super::mutate::{Applied, Guard, Mutation};
@@ -6,7 +7,7 @@ use super::op::MakeFile;
 use super::{Caller, NameServer};
 use dfs_core::grant::{self, Mode};
 use dfs_core::range::Range;
-use dfs_core::{Code, Fence, FsError, Ino, Result, SessionId, limits};
+use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result, SessionId, limits};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -105,6 +106,27 @@ impl NameServer {
         Ok(Drawn { ino, fence, count })
     }
 
+    /// Uses a number that was drawn for what needs no grant. Errors: `Invalid` where the superuser is
+    /// nobody, `Fenced` if it was not drawn for the session.
+    pub(super) fn use_number(&self, caller: &Caller, (ino, fence): (Ino, Fence)) -> Result<()> {
+        self.check_made_ahead()?;
+        // Drawn from an earlier start of the server: who had it is known no more. What is made with it is
+        // made only if there is none of this number.
+        let given = self.was_given_before(GrantId(fence.0), fence) && ino < self.first_ino;
+        if given || self.lock().reserved.take(caller.sid, ino, fence) {
+            return Ok(());
+        }
+        Err(not_drawn(caller.sid, ino))
+    }
+
+    fn check_made_ahead(&self) -> Result<()> {
+        if !self.settings.root_squash {
+            return Ok(());
+        }
+        let text = "nothing is made ahead where the superuser is nobody";
+        Err(FsError::new(Code::Invalid, text))
+    }
+
     /// Makes a file that its client has made before, with the write grant that the client gave it.
     ///
     /// Errors: those of creating and of committing; `Fenced` if the number was not drawn for the
@@ -116,10 +138,7 @@ impl NameServer {
         make: MakeFile,
         left_over: bool,
     ) -> Result<Applied> {
-        if self.settings.root_squash {
-            let text = "files are not made ahead where the superuser is nobody";
-            return Err(FsError::new(Code::Invalid, text));
-        }
+        self.check_made_ahead()?;
         let drawn = match self.grant_to_maker(caller, guard, left_over.then_some(make.dir)) {
             Ok(drawn) => drawn,
             // A call that is repeated has used the number, and may have given the grant back.
@@ -170,9 +189,12 @@ impl NameServer {
         if machines.has_grant(caller.sid, guard) {
             return Ok(true);
         }
-        let text = format!("inode {} was not drawn for session {}", guard.ino, caller.sid);
-        Err(FsError::new(Code::Fenced, text))
+        Err(not_drawn(caller.sid, guard.ino))
     }
+}
+
+fn not_drawn(sid: SessionId, ino: Ino) -> FsError {
+    FsError::new(Code::Fenced, format!("inode {ino} was not drawn for session {sid}"))
 }
 
 #[cfg(test)]

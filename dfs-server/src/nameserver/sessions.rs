@@ -90,6 +90,7 @@ impl NameServer {
             root_squash: self.settings.root_squash,
             first_version: self.first_version,
             ordered_calls: true,
+            made_directories: true,
         };
         machines.outboxes.send(sid, from_server::Kind::Attached(attached));
         machines.hub(now, hub::Event::Attach { session: sid });

@@ -5,7 +5,7 @@ use crate::nameserver::mutate::{Applied, Mutation};
 use crate::nameserver::op;
 use dfs_core::attr::{Kind, NewMode};
 use dfs_core::limits::{PATH_COMPONENTS, READDIR_PAGE};
-use dfs_core::{Code, FsError, Result};
+use dfs_core::{Code, Fence, FsError, Result};
 use dfs_proto::call::{Reply, Request as _};
 use dfs_proto::convert::{attr_to, ino_from, kind_from, kind_to, set_attr_from, time_from};
 use dfs_proto::v1::meta_server::Meta;
@@ -21,6 +21,7 @@ fn entry_rep(applied: &Applied) -> EntryRep {
         mark: Some(mark_of(applied)),
         attr: attr_of(&applied.outcome.object),
         dir: attr_of(&applied.outcome.dir),
+        roomy: false,
     }
 }
 
@@ -92,6 +93,20 @@ impl Services {
         })
     }
 
+    async fn make_directory(&self, req: MkdirReq) -> Result<EntryRep> {
+        let caller = self.caller(&req);
+        let drawn = (req.ino != 0).then(|| (ino_from(req.ino), Fence(req.fence)));
+        let made = match drawn {
+            Some((ino, _)) => Some((ino, time_from(req.at)?)),
+            None => None,
+        };
+        let mode = NewMode { mode: req.mode, umask: req.umask };
+        let mkdir = op::Mkdir { dir: ino_from(req.dir), name: name_of(&req.name)?, mode, made };
+        let mutation = Mutation { drawn, ..Mutation::new(mkdir) };
+        let applied = self.server.mutate(caller, mutation).await?;
+        Ok(EntryRep { roomy: self.server.is_roomy(), ..entry_rep(&applied) })
+    }
+
     async fn page(&self, req: &ReadDirReq, cookie: u64) -> Result<ReadDirRep> {
         let (caller, dir) = (self.caller(req), ino_from(req.dir));
         let (page, promised) =
@@ -122,7 +137,8 @@ impl Meta for Services {
             let name = name_of(&req.name)?;
             let (attr, promised) =
                 self.server.lookup(&self.caller(&req), ino_from(req.dir), &name).await?;
-            Ok(EntryRep { fail: None, mark: Some(mark(promised)), attr: attr_of(&attr), dir: None })
+            let (mark, attr) = (Some(mark(promised)), attr_of(&attr));
+            Ok(EntryRep { mark, attr, ..EntryRep::default() })
         })
         .await
     }
@@ -137,7 +153,7 @@ impl Meta for Services {
             let path = req.components.iter().map(|c| name_of(c)).collect::<Result<Vec<_>>>()?;
             let (caller, dir) = (self.caller(&req), ino_from(req.dir));
             let attr = self.server.lookup_path(&caller, dir, &path).await?;
-            Ok(EntryRep { fail: None, mark: None, attr: attr_of(&attr), dir: None })
+            Ok(EntryRep { attr: attr_of(&attr), ..EntryRep::default() })
         })
         .await
     }
@@ -189,13 +205,7 @@ impl Meta for Services {
 
     async fn mkdir(&self, req: Request<MkdirReq>) -> Answer<EntryRep> {
         let req = req.into_inner();
-        self.answer("mkdir", req.identity(), async {
-            let name = name_of(&req.name)?;
-            let mode = NewMode { mode: req.mode, umask: req.umask };
-            let mkdir = op::Mkdir { dir: ino_from(req.dir), name, mode };
-            Ok(entry_rep(&self.server.mutate(self.caller(&req), Mutation::new(mkdir)).await?))
-        })
-        .await
+        self.answer("mkdir", req.identity(), Services::make_directory(self, req)).await
     }
 
     async fn mknod(&self, req: Request<MknodReq>) -> Answer<EntryRep> {

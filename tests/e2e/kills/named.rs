@@ -1,6 +1,7 @@
 //! Files that got their names a moment before somebody else looks, or before a kill: names of new files
 //! are answered when they are sent (`docs/design/0039`).
 
+use super::behind;
 use dfs_tests::mount::Mount;
 use dfs_tests::{sizes, sys, tree, wait, world};
 use rand::RngExt;
@@ -39,8 +40,8 @@ fn content(n: usize) -> Vec<u8> {
 }
 
 /// All are there, with one name each, for who looks now.
-fn check(mount: &Mount, folder: &str, count: usize) {
-    let folder = mount.at(folder);
+fn check(mount: &Mount, folder: &str, count: &usize) {
+    let (folder, count) = (mount.at(folder), *count);
     wait::within(BACK_WITHIN, "read", move || {
         let mut want: Vec<String> = (0..count).map(|n| n.to_string()).collect();
         want.sort();
@@ -62,49 +63,20 @@ fn new_names_are_seen_by_others_at_once() {
         for round in 0..20 {
             let folder = format!("d{round}");
             let count = store_some(&a.at(&folder), &mut random);
-            check(&b, &folder, count);
-            check(&a, &folder, count);
+            check(&b, &folder, &count);
+            check(&a, &folder, &count);
         }
     });
 }
 
 #[test]
 fn kills_of_a_client_keep_the_names_it_has_just_given() {
-    world::run(LIMIT, |w| {
-        let server = w.server();
-        let mut a = w.mount(&server, "a");
-        let b = w.mount(&server, "b");
-        let (kills, mut random) = (sizes::client_kills(), w.random(1));
-        for round in 0..kills {
-            let folder = format!("d{round}");
-            let count = store_some(&a.at(&folder), &mut random);
-            a.kill();
-            // Before the next daemon is there: the server has what was sent.
-            check(&b, &folder, count);
-            a.again();
-            check(&a, &folder, count);
-        }
-        w.say(format!("{kills} kills of the daemon right behind renames and links: all is there"));
-    });
+    world::run(LIMIT, |w| behind::kills_of_the_client(w, store_some, check));
 }
 
 #[test]
 fn kills_of_the_server_keep_the_names_it_was_just_told() {
     world::run(LIMIT, |w| {
-        let server = w.server();
-        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
-        let (kills, mut random) = (2 * sizes::client_kills(), w.random(1));
-        for round in 0..kills {
-            let folder = format!("d{round}");
-            let count = store_some(&a.at(&folder), &mut random);
-            server.kill();
-            server.start();
-            match round % 2 {
-                0 => check(&b, &folder, count),
-                _ => check(&a, &folder, count),
-            }
-            check(&a, &folder, count);
-        }
-        w.say(format!("{kills} kills of the server right behind renames and links: all is there"));
+        behind::kills_of_the_server(w, 2 * sizes::client_kills(), store_some, check);
     });
 }

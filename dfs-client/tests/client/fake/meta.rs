@@ -144,7 +144,7 @@ impl Meta for Fake {
             let ino = 1000 + s.done as u64;
             s.names.insert(request.name.to_vec(), ino);
             let (one, dir) = (Some(attr(s, ino)), Some(attr(s, ROOT)));
-            let answer = EntryRep { mark: mark(s), attr: one, dir, fail: None };
+            let answer = EntryRep { mark: mark(s), attr: one, dir, ..Default::default() };
             s.answers.insert(key, answer.clone());
             answer
         });

@@ -333,7 +333,7 @@ fn strict_change_without_content_is_flushed_by_what_follows() {
     assert_eq!(run(create(false)), Some(Asked::Commit(Durability::Strict)));
     let later: [Arc<dyn Op>; 4] = [
         create(true),
-        Arc::new(op::Mkdir { dir, name: name("d"), mode }),
+        Arc::new(op::Mkdir { dir, name: name("d"), mode, made: None }),
         Arc::new(op::Unlink { dir, name: name("ftrue"), at: None }),
         Arc::new(op::Rmdir { dir, name: name("d"), at: None }),
     ];
@@ -346,7 +346,7 @@ fn strict_change_without_content_is_flushed_by_what_follows() {
     } // A number flushes nothing but its own record. The flush within 10 ms may come before it each time.
     setting.run(Work::Version).unwrap();
     let alone = (0..100).any(|n| {
-        run(Arc::new(op::Mkdir { dir, name: name(&n.to_string()), mode }));
+        run(Arc::new(op::Mkdir { dir, name: name(&n.to_string()), mode, made: None }));
         setting.run(Work::Version).unwrap() == Some(Asked::Commit(Durability::Relaxed))
     });
     assert!(alone, "a number waited for a flush");

@@ -1,16 +1,15 @@
-//! Creates a directory (mkdir(2)).
+//! Creates a directory (mkdir(2)), which its client may have made before it said so (`docs/design/0041`).
 
+use super::commit::near;
 use super::intents::Intents;
 use super::node::NewNode;
 use super::{Context, Flush, Op, Outcome, Txn, Verdict, rules};
 use crate::metastore::Read;
-use dfs_core::attr::{Kind, NewMode};
+use dfs_core::attr::{Kind, MKDIR_MODE, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
-use dfs_core::{Ino, Result};
-
-/// Permission bits and sticky: the others Linux mkdir(2) ignores.
-const MKDIR_MODE: u32 = 0o1777;
+use dfs_core::time::Timestamp;
+use dfs_core::{Code, FsError, Ino, Result};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -21,6 +20,8 @@ pub struct Mkdir {
     pub name: Name,
     /// Permissions.
     pub mode: NewMode,
+    /// Its number, and when its client made it; held near the server's own time.
+    pub made: Option<(Ino, Timestamp)>,
 }
 
 impl Op for Mkdir {
@@ -39,12 +40,19 @@ impl Op for Mkdir {
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let dir = rules::new_name(cx, view, self.dir, &self.name)?;
         rules::one_more_link(&dir)?;
+        if let Some((ino, at)) = self.made {
+            rules::valid_time(at)?;
+            if view.inode(ino)?.is_some() {
+                return Err(FsError::new(Code::Invalid, format!("inode {ino} exists")));
+            }
+        }
         Ok(Verdict::Change(rules::names_items(self.dir, &[&self.name])))
     }
 
     fn effect(&self, cx: &Context<'_>, txn: &mut Txn<'_>) -> Result<Outcome> {
         let mode = NewMode { mode: self.mode.mode & MKDIR_MODE, ..self.mode };
-        let node = NewNode::new(Kind::Directory, mode);
+        let made = self.made.map(|(ino, at)| (ino, near(at, txn.now)));
+        let node = NewNode { made, ..NewNode::new(Kind::Directory, mode) };
         node.make(cx, txn, self.dir, &self.name)
     }
 }

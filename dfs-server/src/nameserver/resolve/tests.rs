@@ -15,7 +15,7 @@ fn cx(who: &Credentials) -> Context<'_> {
 }
 
 fn mkdir(w: &mut World, dir: Ino, text: &str, mode: u32) -> Ino {
-    w.must(&Mkdir { dir, name: name(text), mode: mode.into() }).ino
+    w.must(&Mkdir { dir, name: name(text), mode: mode.into(), made: None }).ino
 }
 
 fn create(w: &mut World, dir: Ino, text: &str) -> Ino {

@@ -87,7 +87,8 @@ fn acl_that_is_only_a_mode_is_not_kept() {
 #[test]
 fn acl_of_a_directory_replaces_the_umask_for_what_is_made_in_it() {
     let mut w = World::new();
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777.into() }).ino;
+    let dir =
+        w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777.into(), made: None }).ino;
     let default = for_bob(6, 7);
     w.must(&set(dir, ACL_DEFAULT, default.encode()));
     let f = file(&mut w, dir, 0o664, 0o077);
@@ -96,7 +97,7 @@ fn acl_of_a_directory_replaces_the_umask_for_what_is_made_in_it() {
     assert_eq!(stored(&w, f.ino, ACL_DEFAULT), None);
     assert!(can(&w, &bob(), f.ino, READ | WRITE));
     let mode = NewMode { mode: 0o755, umask: 0o077 };
-    let sub = w.must(&Mkdir { dir, name: name("sub"), mode });
+    let sub = w.must(&Mkdir { dir, name: name("sub"), mode, made: None });
     assert_eq!(sub.mode, 0o750);
     assert_eq!(stored(&w, sub.ino, ACL_DEFAULT), Some(default));
     let link = w.must(&Symlink { dir, name: name("l"), target: b"f".to_vec() });

@@ -90,7 +90,7 @@ fn new_owner_strips_suid_and_sgid_of_files_only() {
     assert_eq!(set(&mut w, &alice(), f, owner(None, Some(300))).unwrap().mode, 0o755);
     set(&mut w, &Credentials::root(), f, mode(0o6755)).unwrap();
     assert_eq!(set(&mut w, &Credentials::root(), f, owner(Some(1), None)).unwrap().mode, 0o755);
-    let dir = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777.into() };
+    let dir = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o777.into(), made: None };
     let dir = w.must(&dir).ino;
     set(&mut w, &Credentials::root(), dir, mode(0o6775)).unwrap();
     assert_eq!(set(&mut w, &Credentials::root(), dir, owner(Some(1), None)).unwrap().mode, 0o6775);
@@ -161,7 +161,7 @@ fn symbolic_links_have_owners_and_times_but_no_mode() {
 #[test]
 fn new_inodes_inherit_from_a_set_group_id_directory() {
     let mut w = World::new();
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o7777.into() });
+    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o7777.into(), made: None });
     assert_eq!(dir.mode, 0o1777, "mkdir takes no suid and sgid");
     set(&mut w, &Credentials::root(), dir.ino, owner(None, Some(500))).unwrap();
     set(&mut w, &Credentials::root(), dir.ino, mode(0o2777)).unwrap();
@@ -176,6 +176,23 @@ fn new_inodes_inherit_from_a_set_group_id_directory() {
     let plain = made(&mut w, &create("f", 0o644));
     assert_eq!((plain.uid, plain.gid, plain.mode), (1000, 500, 0o644));
     assert_eq!(made(&mut w, &create("g", 0o6755)).mode, 0o4755, "no program for a foreign group");
-    let sub = made(&mut w, &Mkdir { dir: dir.ino, name: name("sub"), mode: 0o755.into() });
+    let sub =
+        made(&mut w, &Mkdir { dir: dir.ino, name: name("sub"), mode: 0o755.into(), made: None });
     assert_eq!((sub.gid, sub.mode), (500, 0o2755));
+}
+
+#[test]
+fn directory_is_made_as_its_client_has_made_it() {
+    let mut w = World::new();
+    let at = Timestamp { seconds: w.clock + 5, nanos: 7 };
+    let make = |ino, text| Mkdir {
+        dir: Ino::ROOT,
+        name: name(text),
+        mode: 0o750.into(),
+        made: Some((Ino(ino), at)),
+    };
+    let made = w.must(&make(7_000, "d"));
+    assert_eq!((made.ino, made.mode, made.mtime, made.btime), (Ino(7_000), 0o750, at, at));
+    assert_eq!(w.run(&Credentials::root(), &make(7_000, "e")), Err(Code::Invalid), "it exists");
+    w.check_tree();
 }

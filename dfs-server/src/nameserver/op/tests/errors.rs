@@ -18,7 +18,7 @@ fn create(dir: Ino, text: &str) -> Create {
 }
 
 fn mkdir(dir: Ino, text: &str) -> Mkdir {
-    Mkdir { dir, name: name(text), mode: 0o777.into() }
+    Mkdir { dir, name: name(text), mode: 0o777.into(), made: None }
 }
 
 fn unlink(dir: Ino, text: &str) -> Unlink {

@@ -14,7 +14,7 @@ fn names(dir: Ino, texts: &[&str]) -> Item {
 }
 
 fn mkdir(w: &mut World, dir: Ino, text: &str) -> Ino {
-    w.must(&Mkdir { dir, name: name(text), mode: 0o755.into() }).ino
+    w.must(&Mkdir { dir, name: name(text), mode: 0o755.into(), made: None }).ino
 }
 
 fn create(w: &mut World, dir: Ino, text: &str) -> Ino {

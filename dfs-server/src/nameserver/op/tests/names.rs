@@ -109,7 +109,7 @@ impl Pair {
             }
             3..6 => (
                 model.make(who, dir, text, Kind::Directory, mode),
-                Box::new(Mkdir { dir: dir_ino, name, mode: mode.into() }),
+                Box::new(Mkdir { dir: dir_ino, name, mode: mode.into(), made: None }),
             ),
             6 => (
                 model.make(who, dir, text, Kind::Symlink, 0),

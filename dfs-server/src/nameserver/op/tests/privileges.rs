@@ -33,7 +33,7 @@ fn world() -> (World, Ino, Ino) {
         leased: false,
     };
     let file = w.run(&alice, &make).unwrap().object.unwrap().ino;
-    let make = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o700.into() };
+    let make = Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o700.into(), made: None };
     let dir = w.run(&alice, &make).unwrap().object.unwrap().ino;
     (w, file, dir)
 }
@@ -60,7 +60,7 @@ fn privileges_are_what_they_are_named_for() {
         let chown = SetAttr { uid: Some(7), drop_suid: true, ..SetAttr::default() };
         let chmod = SetAttr { mode: Some(0o600), ..SetAttr::default() };
         let touch = SetAttr { mtime: time, atime: time, ..SetAttr::default() };
-        let make = Mkdir { dir: d, name: name("x"), mode: 0o755.into() };
+        let make = Mkdir { dir: d, name: name("x"), mode: 0o755.into(), made: None };
         vec![
             (Privilege::Chown, Box::new(change(f, chown))),
             (Privilege::Owner, Box::new(change(f, chmod))),

@@ -63,7 +63,8 @@ fn modes_demand_presence_or_absence() {
 fn namespaces_have_their_own_permissions() {
     let mut w = World::new();
     let (f, fifo) = (node(&mut w, Kind::File), node(&mut w, Kind::Fifo));
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o1777.into() }).ino;
+    let dir =
+        w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o1777.into(), made: None }).ino;
     let (eve, root) = (user(1002, 102, &[]), Credentials::root());
     let long = format!("user.{}", "x".repeat(251));
     let lines = [Tag::UserObj, Tag::GroupObj, Tag::Mask, Tag::Other];
@@ -114,7 +115,8 @@ fn sizes_are_bounded() {
     w.must(&set(f, "user.0", b"replaced"));
     w.must(&set(f, "user.more", b"1"));
 
-    let dir = w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o755.into() }).ino;
+    let dir =
+        w.must(&Mkdir { dir: Ino::ROOT, name: name("d"), mode: 0o755.into(), made: None }).ino;
     let text = |i: usize| format!("user.{i:0250}");
     for i in 0..XATTR_LIST_MAX / 256 {
         w.must(&set(dir, &text(i), b""));

@@ -115,7 +115,8 @@ impl Loader<'_> {
         let (mut batch, mut made) = (Batch::default(), Vec::new());
         for number in first..first + count {
             let (name, mode) = (Name::new(format!("dir-{number:06}").as_bytes())?, 0o755.into());
-            let dir = self.carry_out(&mut batch, &Mkdir { dir: Ino::ROOT, name, mode })?.ino;
+            let dir =
+                self.carry_out(&mut batch, &Mkdir { dir: Ino::ROOT, name, mode, made: None })?.ino;
             made.push(dir);
             for file in 0..PER_DIR {
                 let (name, mode) = (Name::new(file_name(file).as_bytes())?, NewMode::from(0o644));
