@@ -4,6 +4,7 @@
 //! lock                  held while a daemon uses the folder
 //! uuid                  of this mount, 32 hexadecimal digits
 //! index.db              what is known about clean content
+//! small                 clean content of small files (pack.rs)
 //! data/XX/<ino>         working files; XX are the last two digits
 //! unsaved/<ino>         journals of unsaved work; an empty one means none
 //! mapped/<ino>          the boot in which somebody may store into the working file past the daemon
@@ -110,6 +111,11 @@ impl Folder {
     /// The index file.
     pub fn index(&self) -> PathBuf {
         self.root.join("index.db")
+    }
+
+    /// The file with the content of small files.
+    pub fn small(&self) -> PathBuf {
+        self.root.join("small")
     }
 
     /// One of the folders with working files, `n` below [`DATA_FOLDERS`]; made when it is needed.

@@ -4,20 +4,21 @@
 //! believed for the version it names only, holes are served from the row and not from the file, and
 //! every other byte must match its checksum. A damaged index is thrown away.
 //!
-//! The content of small files is here, too (docs/design/0022).
+//! It also knows where the content of small files is, which have no working file (docs/design/0022, 0042).
 
 use super::folder::Folder;
+use super::pack::Pack;
 use super::sums::Sums;
 use dfs_core::range::{Range, RangeSet};
 use dfs_core::{Code, FsError, Ino, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Format of the tables; another one is thrown away.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// SQLite's access to files for one process alone, which the lock of the folder makes sure of: it locks
 /// the database once and not around each transaction.
 const VFS: &str = "unix-excl";
@@ -28,7 +29,7 @@ const TABLES: &str = "
         disk INTEGER NOT NULL, used INTEGER NOT NULL, sum INTEGER NOT NULL, holes BLOB NOT NULL);
     CREATE TABLE sums (ino INTEGER, chunk INTEGER, pieces BLOB NOT NULL,
         PRIMARY KEY (ino, chunk)) WITHOUT ROWID;
-    CREATE TABLE content (ino INTEGER PRIMARY KEY, bytes BLOB NOT NULL);";
+    CREATE TABLE content (ino INTEGER PRIMARY KEY, at INTEGER NOT NULL, len INTEGER NOT NULL);";
 
 /// One file, as far as the list of all files needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct Listed {
     pub disk: u64,
     /// Grows with every use of any file.
     pub used: u64,
-    /// Its content is in the index, and in no file.
+    /// Its content is with the index, and in no file of its own.
     pub kept: bool,
 }
 
@@ -58,7 +59,7 @@ pub struct Row {
     pub chunks: Vec<(u64, Vec<u8>)>,
     /// Rows of checksums that are not in `chunks` are void.
     pub whole: bool,
-    /// The content, if it is in no file.
+    /// The content, if it is in no file of its own.
     pub content: Option<Vec<u8>>,
 }
 
@@ -69,7 +70,7 @@ pub struct Known {
     pub holes: RangeSet,
     /// Checksums of the others.
     pub sums: Sums,
-    /// The bytes, if they are in no file.
+    /// The bytes, if they are in no file of their own.
     pub content: Option<Vec<u8>>,
 }
 
@@ -90,6 +91,7 @@ pub struct Index {
     path: PathBuf,
     write: Mutex<Connection>,
     read: Mutex<Connection>,
+    pack: Pack,
 }
 
 impl Index {
@@ -97,7 +99,7 @@ impl Index {
     /// replaced by an empty one.
     pub fn open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
         let path = folder.index();
-        match try_open(&path) {
+        match try_open(folder) {
             Ok(opened) => Ok(opened),
             Err(e) => {
                 tracing::warn!(path = %path.display(), error = %e,
@@ -105,7 +107,8 @@ impl Index {
                 for suffix in ["", "-wal", "-shm"] {
                     super::disk::remove(&folder.root().join(format!("index.db{suffix}")))?;
                 }
-                try_open(&path).map_err(|e| sql_error("make", &path, &e))
+                super::disk::remove(&folder.small())?;
+                try_open(folder)
             }
         }
     }
@@ -113,18 +116,37 @@ impl Index {
     /// The clean content known of version `ver` of a file; nothing if the row is of another version
     /// or damaged.
     pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
-        load(&lock(&self.read), ino, ver, size).map_err(|e| sql_error("read", &self.path, &e))
+        let row = load(&lock(&self.read), ino, ver, size);
+        let row = row.map_err(|e| sql_error("read", &self.path, &e))?;
+        Ok(row.and_then(|(known, place)| match place {
+            None => Some(known),
+            Some(place) => Some(Known { content: Some(self.pack.read(place)?), ..known }),
+        }))
     }
 
     /// Writes all changes or none.
     pub fn save(&self, batch: &Batch) -> Result<()> {
         let mut db = lock(&self.write);
-        let mut write = || {
-            let tx = db.transaction()?;
-            save(&tx, batch)?;
-            tx.commit()
+        let mut places = Vec::with_capacity(batch.rows.len());
+        let contents = batch.rows.iter().map(|row| row.content.as_deref());
+        let written =
+            contents.map(|content| content.map(|bytes| self.pack.write(bytes)).transpose());
+        let written = written.map(|place| place.map(|place| places.push(place)));
+        let saved = written.collect::<Result<()>>().and_then(|()| {
+            let mut write = || {
+                let tx = db.transaction()?;
+                let left = save(&tx, batch, &places)?;
+                tx.commit().map(|()| left)
+            };
+            write().map_err(|e| sql_error("write", &self.path, &e))
+        });
+        // What was not saved is in nobody's row, and what was replaced neither.
+        let (left, saved) = match saved {
+            Ok(left) => (left, Ok(())),
+            Err(error) => (places.into_iter().flatten().collect(), Err(error)),
         };
-        write().map_err(|e| sql_error("write", &self.path, &e))
+        left.into_iter().for_each(|place| self.pack.give_back(place));
+        saved
     }
 }
 
@@ -140,19 +162,28 @@ fn sql_error(what: &str, path: &Path, e: &rusqlite::Error) -> FsError {
     FsError::new(code, format!("cannot {what} {}: {e}", path.display()))
 }
 
-fn try_open(path: &Path) -> rusqlite::Result<(Index, Vec<Listed>)> {
-    let write = connect(path)?;
-    let format: i64 = write.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+fn try_open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
+    let path = folder.index();
+    let connected = || {
+        let (write, read) = (connect_for_writing(&path)?, connect(&path)?);
+        let (files, places) = (list(&read)?, places(&read)?);
+        Ok((write, read, files, places))
+    };
+    let (write, read, files, places) = connected().map_err(|e| sql_error("open", &path, &e))?;
+    let pack = Pack::open(&folder.small(), places)?;
+    Ok((Index { path, write: Mutex::new(write), read: Mutex::new(read), pack }, files))
+}
+
+fn connect_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let db = connect(path)?;
+    let format: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if format == 0 {
-        write.execute_batch(TABLES)?;
-        write.pragma_update(None, "user_version", FORMAT)?;
+        db.execute_batch(TABLES)?;
+        db.pragma_update(None, "user_version", FORMAT)?;
     } else if format != FORMAT {
         return Err(rusqlite::Error::InvalidQuery);
     }
-    let read = connect(path)?;
-    let files = list(&read)?;
-    let index = Index { path: path.to_owned(), write: Mutex::new(write), read: Mutex::new(read) };
-    Ok((index, files))
+    Ok(db)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -190,10 +221,27 @@ fn list(db: &Connection) -> rusqlite::Result<Vec<Listed>> {
     Ok(files)
 }
 
-/// One statement, so that all it reads is of one moment, without beginning and ending a transaction.
-fn load(db: &Connection, ino: Ino, ver: u64, size: u64) -> rusqlite::Result<Option<Known>> {
+/// Where contents are.
+fn places(db: &Connection) -> rusqlite::Result<Vec<Range>> {
+    let mut query = db.prepare("SELECT at, len FROM content")?;
+    query.query_map([], |row| place(row.get(0)?, row.get(1)?))?.collect()
+}
+
+fn place(at: i64, len: i64) -> rusqlite::Result<Range> {
+    let end = at.checked_add(len).filter(|_| at >= 0 && len >= 0);
+    let end = end.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, at))?;
+    Ok(Range::new(at as u64, end as u64))
+}
+
+/// What a row knows, and where the content is, if it is in no file of its own. One statement, so that all it reads is of one moment, without beginning and ending a transaction.
+fn load(
+    db: &Connection,
+    ino: Ino,
+    ver: u64,
+    size: u64,
+) -> rusqlite::Result<Option<(Known, Option<Range>)>> {
     let mut query = db.prepare_cached(
-        "SELECT f.sum, f.holes, c.bytes, s.chunk, s.pieces
+        "SELECT f.sum, f.holes, c.at, c.len, s.chunk, s.pieces
          FROM file f LEFT JOIN content c ON c.ino = f.ino LEFT JOIN sums s ON s.ino = f.ino
          WHERE f.ino = ? AND f.ver = ? AND f.size = ? ORDER BY s.chunk",
     )?;
@@ -206,34 +254,44 @@ fn load(db: &Connection, ino: Ino, ver: u64, size: u64) -> rusqlite::Result<Opti
                 tracing::warn!(%ino, "row of the cache index is damaged: its content is fetched again");
                 return Ok(None);
             }
-            known = Some(Known {
-                holes: decode_ranges(holes),
-                sums: Sums::default(),
-                content: row.get(2)?,
-            });
+            let holes = decode_ranges(holes);
+            let at = row.get::<_, Option<i64>>(2)?.zip(row.get::<_, Option<i64>>(3)?);
+            let at = at.map(|(at, len)| place(at, len)).transpose()?;
+            known = Some((Known { holes, ..Known::default() }, at));
         }
-        if let (Some(known), Some(chunk)) = (&mut known, row.get::<_, Option<i64>>(3)?) {
-            known.sums.decode(chunk as u64, row.get_ref(4)?.as_blob()?);
+        if let (Some((known, _)), Some(chunk)) = (&mut known, row.get::<_, Option<i64>>(4)?) {
+            known.sums.decode(chunk as u64, row.get_ref(5)?.as_blob()?);
         }
     }
     Ok(known)
 }
 
-fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+/// `contents`: where those of the rows are. Returns places that nothing refers to any more.
+fn save(
+    tx: &Transaction<'_>,
+    batch: &Batch,
+    contents: &[Option<Range>],
+) -> rusqlite::Result<Vec<Range>> {
     let mut drop_file = tx.prepare("DELETE FROM file WHERE ino = ?")?;
     let mut drop_sums = tx.prepare("DELETE FROM sums WHERE ino = ?")?;
     let mut drop_chunk = tx.prepare("DELETE FROM sums WHERE ino = ? AND chunk = ?")?;
     let mut put_file = tx.prepare("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?)")?;
     let mut put_chunk = tx.prepare("INSERT OR REPLACE INTO sums VALUES (?, ?, ?)")?;
-    let mut drop_content = tx.prepare("DELETE FROM content WHERE ino = ?")?;
-    let mut put_content = tx.prepare("INSERT OR REPLACE INTO content VALUES (?, ?)")?;
+    let mut drop_content = tx.prepare("DELETE FROM content WHERE ino = ? RETURNING at, len")?;
+    let mut put_content = tx.prepare("INSERT INTO content VALUES (?, ?, ?)")?;
     let mut put_used = tx.prepare("UPDATE file SET used = ? WHERE ino = ?")?;
+    let mut left = Vec::new();
+    let mut drop_content = |ino: i64| -> rusqlite::Result<()> {
+        let place = drop_content.query_row([ino], |row| place(row.get(0)?, row.get(1)?));
+        left.extend(place.optional()?);
+        Ok(())
+    };
     for ino in &batch.gone {
         drop_file.execute([ino.0 as i64])?;
         drop_sums.execute([ino.0 as i64])?;
-        drop_content.execute([ino.0 as i64])?;
+        drop_content(ino.0 as i64)?;
     }
-    for row in &batch.rows {
+    for (row, content) in batch.rows.iter().zip(contents) {
         let Listed { ino, ver, size, disk, used, .. } = row.listed;
         let holes = encode_ranges(&row.holes);
         let sum = row_sum(ino, ver, size, &holes);
@@ -247,10 +305,10 @@ fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
             sum,
             holes
         ])?;
-        match &row.content {
-            Some(bytes) => put_content.execute(params![ino, bytes])?,
-            None => drop_content.execute([ino])?,
-        };
+        drop_content(ino)?;
+        if let Some(place) = content {
+            put_content.execute(params![ino, place.start as i64, place.len() as i64])?;
+        }
         if row.whole {
             drop_sums.execute([ino])?;
         }
@@ -264,7 +322,7 @@ fn save(tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     for (ino, used) in &batch.used {
         put_used.execute(params![*used as i64, ino.0 as i64])?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Binds holes to the version they belong to; the other bytes have checksums of their own.

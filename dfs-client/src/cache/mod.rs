@@ -14,6 +14,7 @@ mod index;
 mod journal;
 mod map;
 mod mapped;
+mod pack;
 mod persist;
 mod spare;
 mod sums;

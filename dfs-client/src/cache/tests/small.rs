@@ -1,4 +1,4 @@
-//! Contents that are in the index and in no file (`docs/design/0022`).
+//! Contents that are with the index and in no file of their own (`docs/design/0022`, 0042).
 
 use super::*;
 
@@ -73,6 +73,25 @@ fn cache_keeps_small_contents_in_the_index() {
     let mut buf = Vec::new();
     file.read(Range::new(0, 100 * KIB), &mut buf).unwrap();
     assert!(buf == large);
+}
+
+#[test]
+fn cache_does_not_believe_small_contents_that_changed_on_disk() {
+    let (dir, cache) = new_cache(100 * MIB);
+    (1..=3).for_each(|ino| fetch(&cache, ino, 5000));
+    cache.persist().unwrap();
+    let small = cache.shared.folder.small();
+    drop(cache);
+    // One is another one's, as after a power loss; one is not there.
+    let mut bytes = std::fs::read(&small).unwrap();
+    bytes.copy_within(0..8192, 8192);
+    bytes.truncate(2 * 8192);
+    std::fs::write(&small, bytes).unwrap();
+    let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
+    let local: Vec<u64> = (1..=3).filter(|ino| is_local(&cache, *ino, 5000)).collect();
+    assert_eq!(local.len(), 1, "{local:?}");
+    (1..=3).for_each(|ino| fetch(&cache, ino, 5000));
+    assert!((1..=3).all(|ino| is_local(&cache, ino, 5000)));
 }
 
 #[test]

@@ -1,0 +1,198 @@
+//! The bytes of small files, one behind the other in one file; the index says where
+//! (`docs/design/0042`).
+//!
+//! Nothing is synced here, and nothing has a checksum: bytes are believed if they match those of the
+//! index. So room that was given up is used again at once, whether or not the index is on disk yet.
+
+use super::disk::{self, DISK_BLOCK, io_error};
+use dfs_core::range::Range;
+use dfs_core::{Code, FsError, Result};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pack {
+    path: PathBuf,
+    file: File,
+    room: Mutex<Room>,
+}
+
+/// Where content can go: whole blocks of the file.
+#[derive(Debug, Default)]
+struct Room {
+    /// Free places, by their length in blocks: only content of that length takes one, so places are
+    /// never cut into pieces that nothing fits in.
+    free: Vec<Vec<u64>>,
+    /// Nothing was ever written from this byte on.
+    end: u64,
+}
+
+/// What `len` bytes of content take.
+fn taken(len: u64) -> u64 {
+    len.next_multiple_of(DISK_BLOCK)
+}
+
+impl Room {
+    /// What content at these places, which do not overlap, leaves; and the gaps between them.
+    fn beside(mut places: Vec<Range>) -> Option<(Room, Vec<Range>)> {
+        places.sort_unstable_by_key(|place| place.start);
+        let (mut room, mut gaps) = (Room::default(), Vec::new());
+        for place in places {
+            let gap = Range::new(room.end, place.start.max(room.end));
+            if place.start < room.end || !place.start.is_multiple_of(DISK_BLOCK) {
+                return None;
+            }
+            room.end = place.start.checked_add(taken(place.len()))?;
+            gaps.push(gap);
+        }
+        gaps.retain(|gap| !gap.is_empty());
+        gaps.iter().for_each(|gap| room.give(*gap));
+        Some((room, gaps))
+    }
+
+    fn take(&mut self, len: u64) -> Range {
+        let blocks = (taken(len) / DISK_BLOCK) as usize;
+        let start = self.free.get_mut(blocks).and_then(Vec::pop).unwrap_or_else(|| {
+            let start = self.end;
+            self.end += taken(len);
+            start
+        });
+        Range::of_len(start, len)
+    }
+
+    fn give(&mut self, place: Range) {
+        let blocks = (taken(place.len()) / DISK_BLOCK) as usize;
+        if self.free.len() <= blocks {
+            self.free.resize_with(blocks + 1, Vec::new);
+        }
+        self.free[blocks].push(place.start);
+    }
+}
+
+impl Pack {
+    /// Opens the file, which has content at these places, and gives all other room back to the disk.
+    /// Errors: `Io` if no file can look like that.
+    pub fn open(path: &Path, places: Vec<Range>) -> Result<Pack> {
+        let err = |e: io::Error| io_error("open", path, &e);
+        let Some((room, gaps)) = Room::beside(places) else {
+            let text = format!("{} cannot have all that the index says", path.display());
+            return Err(FsError::new(Code::Io, text));
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(err)?;
+        if file.metadata().map_err(err)?.len() > room.end {
+            file.set_len(room.end).map_err(err)?;
+        }
+        for gap in gaps {
+            disk::punch(&file, gap).map_err(err)?;
+        }
+        Ok(Pack { path: path.to_owned(), file, room: Mutex::new(room) })
+    }
+
+    /// Writes content; answers where it is. It takes no room if that fails.
+    pub fn write(&self, bytes: &[u8]) -> Result<Range> {
+        let place = self.room().take(bytes.len() as u64);
+        match self.file.write_all_at(bytes, place.start) {
+            Ok(()) => Ok(place),
+            Err(e) => {
+                self.give_back(place);
+                Err(io_error("write", &self.path, &e))
+            }
+        }
+    }
+
+    /// The bytes of a place; none if the file has not that many, say after a power loss.
+    pub fn read(&self, place: Range) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(place.len()).ok()?];
+        let read = self.file.read_exact_at(&mut bytes, place.start);
+        read.inspect_err(|e| tracing::debug!(path = %self.path.display(), %e, "cannot read"))
+            .ok()?;
+        Some(bytes)
+    }
+
+    /// Nothing refers to a place any more: its room goes back to the disk, and to who writes next.
+    pub fn give_back(&self, place: Range) {
+        let whole = Range::of_len(place.start, taken(place.len()));
+        if let Err(e) = disk::punch(&self.file, whole) {
+            tracing::debug!(path = %self.path.display(), %e, "cannot give room back");
+        }
+        self.room().give(place);
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt;
+
+    fn content(n: u64, len: u64) -> Vec<u8> {
+        (0..len).map(|at| (n + at) as u8).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pack_returns_what_was_written_whatever_came_and_went(
+            steps in prop::collection::vec((0u64..6, 0u64..70_000, any::<prop::sample::Index>()), 1..60)
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("pack");
+            let mut pack = Pack::open(&path, Vec::new()).unwrap();
+            let mut there: BTreeMap<u64, (Range, u64)> = BTreeMap::new();
+            let mut most = 0;
+            for (n, (what, len, which)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => {
+                        drop(pack);
+                        let places = there.values().map(|(place, _)| *place).collect();
+                        pack = Pack::open(&path, places).unwrap();
+                    }
+                    1 | 2 if !there.is_empty() => {
+                        let key = *there.keys().nth(which.index(there.len())).unwrap();
+                        pack.give_back(there.remove(&key).unwrap().0);
+                    }
+                    _ => {
+                        let place = pack.write(&content(n as u64, len)).unwrap();
+                        there.insert(n as u64, (place, len));
+                    }
+                }
+                most = most.max(there.values().map(|(place, _)| taken(place.len())).sum());
+                for (n, (place, len)) in &there {
+                    prop_assert_eq!(pack.read(*place), Some(content(*n, *len)));
+                }
+            }
+            // Each length has a place of its own at most.
+            prop_assert!(pack.room().end <= 18 * most, "{} for {most}", pack.room().end);
+        }
+    }
+
+    #[test]
+    fn pack_gives_room_back_to_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pack");
+        let pack = Pack::open(&path, Vec::new()).unwrap();
+        let places: Vec<Range> =
+            (0..100).map(|n| pack.write(&content(n, 10_000)).unwrap()).collect();
+        let blocks = || std::fs::metadata(&path).unwrap().blocks();
+        let all = blocks();
+        places[10..60].iter().for_each(|place| pack.give_back(*place));
+        assert!(blocks() <= all / 2 + 16, "{} of {all}", blocks());
+        drop(pack);
+        let pack = Pack::open(&path, places[..5].to_vec()).unwrap();
+        assert!(blocks() <= all / 20 + 16, "what nobody named is given back, too");
+        assert_eq!(pack.read(places[4]), Some(content(4, 10_000)));
+        assert_eq!(pack.read(places[99]), None);
+        let over = vec![places[0], Range::of_len(places[0].start, 1)];
+        assert!(Pack::open(&path, over).is_err());
+    }
+}
