@@ -348,13 +348,15 @@ fn directory_is_made_once_with_the_number_that_was_drawn_for_it() {
         let _control = a.attach().await;
         let reserve = a.ask(ReserveReq { count: 2, ..Default::default() });
         let drawn = a.coherence.reserve(reserve).await.unwrap().into_inner().into_result().unwrap();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        let at = Timestamp { seconds: now - 1, nanos: 7 };
         let made = |name: &'static str, n: u64| MkdirReq {
             dir: 1,
             name: name.into(),
             mode: 0o755,
             ino: drawn.first_ino + n,
             fence: drawn.first_grant + n,
-            at: Some(Timestamp::default()),
+            at: Some(at),
             ..Default::default()
         };
         let request = a.ask(made("d", 0));
@@ -362,7 +364,8 @@ fn directory_is_made_once_with_the_number_that_was_drawn_for_it() {
             a.meta.mkdir(request).await.unwrap().into_inner().into_result()
         };
         let first = make(request.clone()).await.unwrap();
-        assert_eq!(first.attr.as_ref().unwrap().ino, drawn.first_ino);
+        let attr = first.attr.as_ref().unwrap();
+        assert_eq!((attr.ino, attr.mtime), (drawn.first_ino, Some(at)), "as it was shown");
         let mark = first.mark.unwrap();
         assert!(mark.promised_attr && mark.promised_dir);
         assert_eq!(make(request).await.unwrap().attr, first.attr, "the stored answer");

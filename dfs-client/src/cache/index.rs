@@ -127,26 +127,41 @@ impl Index {
     /// Writes all changes or none.
     pub fn save(&self, batch: &Batch) -> Result<()> {
         let mut db = lock(&self.write);
-        let mut places = Vec::with_capacity(batch.rows.len());
-        let contents = batch.rows.iter().map(|row| row.content.as_deref());
-        let written =
-            contents.map(|content| content.map(|bytes| self.pack.write(bytes)).transpose());
-        let written = written.map(|place| place.map(|place| places.push(place)));
-        let saved = written.collect::<Result<()>>().and_then(|()| {
-            let mut write = || {
-                let tx = db.transaction()?;
-                let left = save(&tx, batch, &places)?;
-                tx.commit().map(|()| left)
-            };
-            write().map_err(|e| sql_error("write", &self.path, &e))
-        });
-        // What was not saved is in nobody's row, and what was replaced neither.
-        let (left, saved) = match saved {
-            Ok(left) => (left, Ok(())),
-            Err(error) => (places.into_iter().flatten().collect(), Err(error)),
+        let places = self.write_contents(&batch.rows)?;
+        let mut write = || {
+            let tx = db.transaction()?;
+            let left = save(&tx, batch, &places)?;
+            tx.commit().map(|()| left)
         };
-        left.into_iter().for_each(|place| self.pack.give_back(place));
-        saved
+        match write() {
+            Ok(left) => {
+                self.give_back(left);
+                Ok(())
+            }
+            Err(e) => {
+                self.give_back(places.into_iter().flatten());
+                Err(sql_error("write", &self.path, &e))
+            }
+        }
+    }
+
+    /// Where the contents of the rows are from now on; none are written if one cannot be.
+    fn write_contents(&self, rows: &[Row]) -> Result<Vec<Option<Range>>> {
+        let mut places = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.content.as_deref().map(|bytes| self.pack.write(bytes)).transpose() {
+                Ok(place) => places.push(place),
+                Err(error) => {
+                    self.give_back(places.into_iter().flatten());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    fn give_back(&self, places: impl IntoIterator<Item = Range>) {
+        places.into_iter().for_each(|place| self.pack.give_back(place));
     }
 }
 
@@ -233,7 +248,8 @@ fn place(at: i64, len: i64) -> rusqlite::Result<Range> {
     Ok(Range::new(at as u64, end as u64))
 }
 
-/// What a row knows, and where the content is, if it is in no file of its own. One statement, so that all it reads is of one moment, without beginning and ending a transaction.
+/// What a row knows, and where the content is, if that is in no file of its own. One statement, so that
+/// all it reads is of one moment, without beginning and ending a transaction.
 fn load(
     db: &Connection,
     ino: Ino,

@@ -7,6 +7,7 @@
 use super::disk::{self, DISK_BLOCK, io_error};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -24,16 +25,15 @@ pub struct Pack {
 /// Where content can go: whole blocks of the file.
 #[derive(Debug, Default)]
 struct Room {
-    /// Free places, by their length in blocks: only content of that length takes one, so places are
-    /// never cut into pieces that nothing fits in.
-    free: Vec<Vec<u64>>,
+    /// Free places, by their length in blocks. They are joined again when the file is opened.
+    free: BTreeMap<u64, Vec<u64>>,
     /// Nothing was ever written from this byte on.
     end: u64,
 }
 
-/// What `len` bytes of content take.
+/// What `len` bytes of content take; no content has a place as well.
 fn taken(len: u64) -> u64 {
-    len.next_multiple_of(DISK_BLOCK)
+    len.max(1).next_multiple_of(DISK_BLOCK)
 }
 
 impl Room {
@@ -50,26 +50,38 @@ impl Room {
             gaps.push(gap);
         }
         gaps.retain(|gap| !gap.is_empty());
-        gaps.iter().for_each(|gap| room.give(*gap));
+        gaps.iter().for_each(|gap| room.give(gap.start, gap.len() / DISK_BLOCK));
         Some((room, gaps))
     }
 
-    fn take(&mut self, len: u64) -> Range {
-        let blocks = (taken(len) / DISK_BLOCK) as usize;
-        let start = self.free.get_mut(blocks).and_then(Vec::pop).unwrap_or_else(|| {
-            let start = self.end;
-            self.end += taken(len);
-            start
-        });
-        Range::of_len(start, len)
+    /// Where so many blocks begin: a place of that length, or a part of the longest one.
+    fn take(&mut self, blocks: u64) -> u64 {
+        if let Some(start) = self.pop(blocks) {
+            return start;
+        }
+        let longest = self.free.last_key_value().map_or(0, |(longest, _)| *longest);
+        if longest > blocks
+            && let Some(start) = self.pop(longest)
+        {
+            self.give(start + blocks * DISK_BLOCK, longest - blocks);
+            return start;
+        }
+        let start = self.end;
+        self.end += blocks * DISK_BLOCK;
+        start
     }
 
-    fn give(&mut self, place: Range) {
-        let blocks = (taken(place.len()) / DISK_BLOCK) as usize;
-        if self.free.len() <= blocks {
-            self.free.resize_with(blocks + 1, Vec::new);
+    fn pop(&mut self, blocks: u64) -> Option<u64> {
+        let places = self.free.get_mut(&blocks)?;
+        let start = places.pop();
+        if places.is_empty() {
+            self.free.remove(&blocks);
         }
-        self.free[blocks].push(place.start);
+        start
+    }
+
+    fn give(&mut self, start: u64, blocks: u64) {
+        self.free.entry(blocks).or_default().push(start);
     }
 }
 
@@ -96,7 +108,8 @@ impl Pack {
 
     /// Writes content; answers where it is. It takes no room if that fails.
     pub fn write(&self, bytes: &[u8]) -> Result<Range> {
-        let place = self.room().take(bytes.len() as u64);
+        let len = bytes.len() as u64;
+        let place = Range::of_len(self.room().take(taken(len) / DISK_BLOCK), len);
         match self.file.write_all_at(bytes, place.start) {
             Ok(()) => Ok(place),
             Err(e) => {
@@ -121,7 +134,7 @@ impl Pack {
         if let Err(e) = disk::punch(&self.file, whole) {
             tracing::debug!(path = %self.path.display(), %e, "cannot give room back");
         }
-        self.room().give(place);
+        self.room().give(whole.start, whole.len() / DISK_BLOCK);
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -133,23 +146,25 @@ impl Pack {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
 
     fn content(n: u64, len: u64) -> Vec<u8> {
         (0..len).map(|at| (n + at) as u8).collect()
     }
 
+    fn len() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0u64), 1u64..10_000, 1u64..70_000]
+    }
+
     proptest! {
         #[test]
         fn pack_returns_what_was_written_whatever_came_and_went(
-            steps in prop::collection::vec((0u64..6, 0u64..70_000, any::<prop::sample::Index>()), 1..60)
+            steps in prop::collection::vec((0u64..6, len(), any::<prop::sample::Index>()), 1..60)
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("pack");
             let mut pack = Pack::open(&path, Vec::new()).unwrap();
             let mut there: BTreeMap<u64, (Range, u64)> = BTreeMap::new();
-            let mut most = 0;
             for (n, (what, len, which)) in steps.into_iter().enumerate() {
                 match what {
                     0 => {
@@ -166,13 +181,34 @@ mod tests {
                         there.insert(n as u64, (place, len));
                     }
                 }
-                most = most.max(there.values().map(|(place, _)| taken(place.len())).sum());
                 for (n, (place, len)) in &there {
                     prop_assert_eq!(pack.read(*place), Some(content(*n, *len)));
                 }
             }
-            // Each length has a place of its own at most.
-            prop_assert!(pack.room().end <= 18 * most, "{} for {most}", pack.room().end);
+        }
+    }
+
+    #[test]
+    fn pack_uses_room_again_in_other_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pack");
+        let fill = |pack: &Pack, len: u64| -> Vec<Range> {
+            (0..(1 << 20) / len).map(|n| pack.write(&content(n, len)).unwrap()).collect()
+        };
+        // Keeps the file as long as it is.
+        let last = Range::of_len(1 << 20, 1);
+        for len in [64 << 10, 4 << 10, 16 << 10, 64 << 10] {
+            let pack = Pack::open(&path, vec![last]).unwrap();
+            let end = pack.room().end;
+            for _ in 0..2 {
+                let places = fill(&pack, len);
+                let (now, free) = {
+                    let room = pack.room();
+                    (room.end, room.free.len())
+                };
+                assert_eq!((now, free), (end, 0), "{len}");
+                places.into_iter().for_each(|place| pack.give_back(place));
+            }
         }
     }
 

@@ -30,8 +30,8 @@ impl Metadata {
     pub fn unmade_directory(&self, dir: Ino, name: &Name, ino: Ino) -> Stale {
         let (now, mut stale) = (self.clock.now(), Stale::default());
         let mut cache = self.cache();
-        cache.unmade(dir, name, ino);
         cache.let_go(ino, now, &mut stale);
+        cache.unmade(dir, name, ino);
         stale
     }
 }

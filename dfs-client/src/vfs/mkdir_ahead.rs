@@ -27,15 +27,16 @@ impl Vfs {
         request: &v1::MkdirReq,
     ) -> Result<bool> {
         let (client, now) = (&self.client, self.client.clock.now());
-        let free = || client.metadata.name(dir, name) == Some(Target::Absent);
-        let possible = client.session.made_directories() && client.metadata.is_delegated(dir);
-        if !possible || !free() {
+        // Not where it may be refused.
+        let possible = client.session.made_directories()
+            && client.metadata.is_delegated(dir)
+            && client.metadata.name(dir, name) == Some(Target::Absent)
+            && client.deferrals.has_room(now);
+        if !possible {
             return Ok(false);
         }
         self.content.draw_more();
-        // Not where it may be refused.
-        let drawn = client.deferrals.draw(now).filter(|_| client.deferrals.has_room(now));
-        let Some(drawn) = drawn else { return Ok(false) };
+        let Some(drawn) = client.deferrals.draw(now) else { return Ok(false) };
         let mode = NewMode { mode: mode.mode & MKDIR_MODE, ..mode };
         let known_here = |at| {
             let child = |dir: &Attr| {
