@@ -95,15 +95,15 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index and lists its files, the least recently used first. A damaged one is
-    /// replaced by an empty one.
+    /// Opens the index and lists its files, the least recently used first. One that is damaged, or
+    /// of another format, is replaced by an empty one.
     pub fn open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
         let path = folder.index();
         match try_open(folder) {
             Ok(opened) => Ok(opened),
             Err(e) => {
                 tracing::warn!(path = %path.display(), error = %e,
-                    "cache index is damaged: starting with an empty cache");
+                    "the cache index cannot be used: starting with an empty cache");
                 for suffix in ["", "-wal", "-shm"] {
                     super::disk::remove(&folder.root().join(format!("index.db{suffix}")))?;
                 }
@@ -118,10 +118,9 @@ impl Index {
     pub fn load(&self, ino: Ino, ver: u64, size: u64) -> Result<Option<Known>> {
         let row = load(&lock(&self.read), ino, ver, size);
         let row = row.map_err(|e| sql_error("read", &self.path, &e))?;
-        Ok(row.and_then(|(known, place)| match place {
-            None => Some(known),
-            Some(place) => Some(Known { content: Some(self.pack.read(place)?), ..known }),
-        }))
+        let Some((known, place)) = row else { return Ok(None) };
+        let content = place.map(|place| self.pack.read(place)).transpose()?;
+        Ok(Some(Known { content, ..known }))
     }
 
     /// Writes all changes or none.
@@ -179,26 +178,29 @@ fn sql_error(what: &str, path: &Path, e: &rusqlite::Error) -> FsError {
 
 fn try_open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
     let path = folder.index();
-    let connected = || {
-        let (write, read) = (connect_for_writing(&path)?, connect(&path)?);
-        let (files, places) = (list(&read)?, places(&read)?);
-        Ok((write, read, files, places))
-    };
-    let (write, read, files, places) = connected().map_err(|e| sql_error("open", &path, &e))?;
+    let failed = |e| sql_error("open", &path, &e);
+    let (write, read) = (connect(&path).map_err(failed)?, connect(&path).map_err(failed)?);
+    match format(&write).map_err(failed)? {
+        FORMAT => {}
+        other => {
+            let text = format!("{} has format {other}, not {FORMAT}", path.display());
+            return Err(FsError::new(Code::Io, text));
+        }
+    }
+    let (files, places) = (list(&read).map_err(failed)?, places(&read).map_err(failed)?);
     let pack = Pack::open(&folder.small(), places)?;
     Ok((Index { path, write: Mutex::new(write), read: Mutex::new(read), pack }, files))
 }
 
-fn connect_for_writing(path: &Path) -> rusqlite::Result<Connection> {
-    let db = connect(path)?;
-    let format: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if format == 0 {
-        db.execute_batch(TABLES)?;
-        db.pragma_update(None, "user_version", FORMAT)?;
-    } else if format != FORMAT {
-        return Err(rusqlite::Error::InvalidQuery);
+/// The format of the tables, which are made if there are none.
+fn format(db: &Connection) -> rusqlite::Result<i64> {
+    let format = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if format != 0 {
+        return Ok(format);
     }
-    Ok(db)
+    db.execute_batch(TABLES)?;
+    db.pragma_update(None, "user_version", FORMAT)?;
+    Ok(FORMAT)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -4,7 +4,7 @@
 //! Nothing is synced here, and nothing has a checksum: bytes are believed if they match those of the
 //! index. So room that was given up is used again at once, whether or not the index is on disk yet.
 
-use super::disk::{self, DISK_BLOCK, io_error};
+use super::disk::{self, DISK_BLOCK, io_error, read_zero_filled};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Result};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub struct Pack {
 struct Room {
     /// Free places, by their length in blocks. They are joined again when the file is opened.
     free: BTreeMap<u64, Vec<u64>>,
-    /// Nothing was ever written from this byte on.
+    /// Nothing is there from this byte on.
     end: u64,
 }
 
@@ -37,8 +37,8 @@ fn taken(len: u64) -> u64 {
 }
 
 impl Room {
-    /// What content at these places, which do not overlap, leaves; and the gaps between them.
-    fn beside(mut places: Vec<Range>) -> Option<(Room, Vec<Range>)> {
+    /// Room behind content at these places, and the gaps between them; none if they overlap.
+    fn behind(mut places: Vec<Range>) -> Option<(Room, Vec<Range>)> {
         places.sort_unstable_by_key(|place| place.start);
         let (mut room, mut gaps) = (Room::default(), Vec::new());
         for place in places {
@@ -50,7 +50,6 @@ impl Room {
             gaps.push(gap);
         }
         gaps.retain(|gap| !gap.is_empty());
-        gaps.iter().for_each(|gap| room.give(gap.start, gap.len() / DISK_BLOCK));
         Some((room, gaps))
     }
 
@@ -90,7 +89,7 @@ impl Pack {
     /// Errors: `Io` if no file can look like that.
     pub fn open(path: &Path, places: Vec<Range>) -> Result<Pack> {
         let err = |e: io::Error| io_error("open", path, &e);
-        let Some((room, gaps)) = Room::beside(places) else {
+        let Some((room, gaps)) = Room::behind(places) else {
             let text = format!("{} cannot have all that the index says", path.display());
             return Err(FsError::new(Code::Io, text));
         };
@@ -100,10 +99,9 @@ impl Pack {
         if file.metadata().map_err(err)?.len() > room.end {
             file.set_len(room.end).map_err(err)?;
         }
-        for gap in gaps {
-            disk::punch(&file, gap).map_err(err)?;
-        }
-        Ok(Pack { path: path.to_owned(), file, room: Mutex::new(room) })
+        let pack = Pack { path: path.to_owned(), file, room: Mutex::new(room) };
+        gaps.into_iter().for_each(|gap| pack.give_back(gap));
+        Ok(pack)
     }
 
     /// Writes content; answers where it is. It takes no room if that fails.
@@ -119,13 +117,11 @@ impl Pack {
         }
     }
 
-    /// The bytes of a place; none if the file has not that many, say after a power loss.
-    pub fn read(&self, place: Range) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(place.len()).ok()?];
-        let read = self.file.read_exact_at(&mut bytes, place.start);
-        read.inspect_err(|e| tracing::debug!(path = %self.path.display(), %e, "cannot read"))
-            .ok()?;
-        Some(bytes)
+    /// The bytes of a place; zeros where the file has none, say after a power loss.
+    pub fn read(&self, place: Range) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = read_zero_filled(&self.file, place, &mut bytes);
+        read.map(|()| bytes).map_err(|e| io_error("read", &self.path, &e))
     }
 
     /// Nothing refers to a place any more: its room goes back to the disk, and to who writes next.
@@ -182,7 +178,7 @@ mod tests {
                     }
                 }
                 for (n, (place, len)) in &there {
-                    prop_assert_eq!(pack.read(*place), Some(content(*n, *len)));
+                    prop_assert_eq!(pack.read(*place).unwrap(), content(*n, *len));
                 }
             }
         }
@@ -226,8 +222,8 @@ mod tests {
         drop(pack);
         let pack = Pack::open(&path, places[..5].to_vec()).unwrap();
         assert!(blocks() <= all / 20 + 16, "what nobody named is given back, too");
-        assert_eq!(pack.read(places[4]), Some(content(4, 10_000)));
-        assert_eq!(pack.read(places[99]), None);
+        assert_eq!(pack.read(places[4]).unwrap(), content(4, 10_000));
+        assert_eq!(pack.read(places[99]).unwrap(), [0; 10_000]);
         let over = vec![places[0], Range::of_len(places[0].start, 1)];
         assert!(Pack::open(&path, over).is_err());
     }

@@ -381,9 +381,7 @@ impl Cache {
     /// Attributes of `ino` change at `seq`; the promise is used up.
     pub(super) fn push_attr(&mut self, ino: Ino, seq: Seq, now: BootTime, stale: &mut Stale) {
         self.recent.raise(Key::Attr(ino), seq);
-        if self.nodes.pop(&ino).is_some_and(|node| node.kernel_until > now) {
-            stale.attrs.push(ino);
-        }
+        self.nodes.pop(&ino).iter().for_each(|node| stale.attr(ino, node, now));
     }
 
     /// Names of `dir` change at `seq`; the promise stays.
@@ -470,9 +468,7 @@ impl Cache {
         {
             self.leaving.insert(Key::Attr(ino));
             out.attrs.push(ino);
-            if node.kernel_until > now {
-                out.stale.attrs.push(ino);
-            }
+            out.stale.attr(ino, &node, now);
         }
         if self.weight > weight
             && let Some((&dir, _)) = self.dirs.peek_lru()
@@ -490,6 +486,12 @@ impl Cache {
 }
 
 impl Stale {
+    pub(super) fn attr(&mut self, ino: Ino, node: &Node, now: BootTime) {
+        if node.kernel_until > now {
+            self.attrs.push(ino);
+        }
+    }
+
     fn entry(&mut self, dir: Ino, name: &Name, entry: &Entry, now: BootTime) {
         if entry.kernel_until > now {
             self.entries.push(StaleEntry { dir, name: name.clone(), deleted: None });

@@ -22,10 +22,16 @@ pub(super) struct Untold {
     /// Changes of attributes that go with the names of files.
     pub(super) pending: Pending,
     /// Delegations so far.
-    pub(super) delegations: u64,
+    delegations: u64,
 }
 
 impl Untold {
+    /// A delegation of its own.
+    pub(super) fn delegation(&mut self) -> Delegation {
+        self.delegations += 1;
+        Delegation(self.delegations)
+    }
+
     pub(super) fn is_removed(&self, dir: Ino, name: &Name) -> bool {
         !self.removed.is_empty() && self.removed.contains(&(dir, name.clone()))
     }
@@ -108,8 +114,7 @@ impl Cache {
         let valid = asked.era == self.era && self.recent.allows(&Key::Listing(dir), as_of);
         let known = self.dirs.get_mut(&dir).filter(|known| valid && known.delegated.is_none());
         if let Some(known) = known {
-            self.untold.delegations += 1;
-            known.delegated = Some(Delegation(self.untold.delegations));
+            known.delegated = Some(self.untold.delegation());
         }
     }
 

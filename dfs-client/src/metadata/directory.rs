@@ -1,7 +1,6 @@
 //! Directories that were made here before the server knows (`docs/design/0041`): each is this client's
 //! alone from the beginning, and what is made in it too.
 
-use super::ahead::Delegation;
 use super::cache::{Cache, Dir};
 use super::{Asked, Listing, Metadata, Stale};
 use dfs_core::attr::Attr;
@@ -39,10 +38,9 @@ impl Metadata {
 impl Cache {
     /// A directory was made here: nobody else knows it, and it has no names.
     pub(super) fn found_empty(&mut self, dir: Ino) {
-        self.untold.delegations += 1;
         let known = self.dirs.get_or_insert_mut(dir, Dir::default);
         known.listing = Some(Listing::new(0, Arc::default()));
-        known.delegated = Some(Delegation(self.untold.delegations));
+        known.delegated = Some(self.untold.delegation());
     }
 
     /// See [`Metadata::told_directory`](super::Metadata::told_directory).
@@ -65,9 +63,7 @@ impl Cache {
 
     /// Nothing is promised of a directory: nobody has it to itself, and nothing of it is known.
     fn let_go(&mut self, dir: Ino, now: BootTime, stale: &mut Stale) {
-        if self.nodes.pop(&dir).is_some_and(|node| node.kernel_until > now) {
-            stale.attrs.push(dir);
-        }
+        self.nodes.pop(&dir).iter().for_each(|node| stale.attr(dir, node, now));
         self.pop_dir(dir, now, stale);
     }
 }

@@ -11,15 +11,16 @@ use crate::waiting;
 use dfs_core::access::Credentials;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
+use std::fmt::Debug;
 use std::sync::Arc;
 
-/// A change that is known here and not at the server.
-pub(super) trait Ahead<Reply>: Send + 'static {
+/// A change that is known here and not at the server; the log shows it if it is refused.
+pub(super) trait Ahead<Reply>: Debug + Send + 'static {
     /// The server has carried it out; it was known here since `asked`. Errors: a reply without sense.
     fn told(&self, client: &Client, asked: Asked, reply: Reply) -> Result<()>;
 
     /// The server did not do what a program believes to be done: it is undone here.
-    fn refused(&self, client: &Client, error: &FsError);
+    fn refused(&self, client: &Client);
 
     /// Returns when nothing else must happen before the directories may be given back.
     fn settled(&self, _: &Arc<Client>) -> impl Future<Output = ()> + Send {
@@ -74,14 +75,17 @@ impl Vfs {
         let Some((request, change)) = known_here else { return Ok(false) };
         let sent = Sent::default();
         let step = client.steps.begin(of, sent.clone());
-        let order = Order { sent: Some(sent.clone()), after };
+        let (its, order) = (sent.clone(), Order { sent: Some(sent.clone()), after });
         let (who, client) = (who.clone(), Arc::clone(client));
         let runtime = client.runtime.clone();
         let task = waiting::begin_sending(&runtime, async move {
             let reply = client.rpc.call_ahead(&who, request, order).await;
             let done = reply.and_then(|reply| change.told(&client, asked, reply));
             if let Err(error) = &done {
-                change.refused(&client, error);
+                if its.is_set() {
+                    tracing::warn!(?change, %error, "refused after it was answered");
+                }
+                change.refused(&client);
             }
             drop(step);
             change.settled(&client).await;

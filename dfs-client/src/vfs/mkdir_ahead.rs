@@ -8,7 +8,7 @@ use crate::metadata::{Asked, Target};
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Attr, Kind, MKDIR_MODE, NewMode};
 use dfs_core::name::Name;
-use dfs_core::{BootTime, Code, FsError, Ino, Result, birth};
+use dfs_core::{BootTime, Code, Ino, Result, birth};
 use dfs_proto::{convert, v1};
 use std::sync::Arc;
 
@@ -60,6 +60,7 @@ impl Vfs {
 }
 
 /// A directory that is known here and not at the server.
+#[derive(Debug)]
 struct Made {
     dir: Ino,
     name: Name,
@@ -78,9 +79,8 @@ impl Ahead<v1::EntryRep> for Made {
         Ok(())
     }
 
-    fn refused(&self, client: &Client, error: &FsError) {
+    fn refused(&self, client: &Client) {
         let Made { dir, name, ino, .. } = self;
-        tracing::warn!(%dir, %name, %error, "a new directory was refused after it was answered");
         client.forget_in_kernel(client.metadata.unmade_directory(*dir, name, *ino), None);
         client.tell_kernel(&touched_by(*dir, name));
     }

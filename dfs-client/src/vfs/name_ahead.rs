@@ -6,10 +6,10 @@ use super::create::touched_by;
 use crate::client::Client;
 use crate::metadata::{Asked, Key, Naming};
 use crate::rpc::Call;
+use dfs_core::Result;
 use dfs_core::access::{self, Credentials};
 use dfs_core::attr::Attr;
 use dfs_core::time::Timestamp;
-use dfs_core::{FsError, Result};
 use dfs_proto::{convert, v1};
 
 /// What a reply says of a name that was given: promises, the directory, the file.
@@ -58,6 +58,7 @@ impl Vfs {
 }
 
 /// A name that is known here and not at the server.
+#[derive(Debug)]
 struct New {
     naming: Naming,
     number: u64,
@@ -72,9 +73,8 @@ impl<R: Named> Ahead<R> for New {
         Ok(())
     }
 
-    fn refused(&self, client: &Client, error: &FsError) {
+    fn refused(&self, client: &Client) {
         let Naming { dir, ino, old, new } = &self.naming;
-        tracing::warn!(%dir, name = %new, %error, "a new name was refused after it was answered");
         client.metadata.not_named(&self.naming, self.number);
         let mut touched = touched_by(*dir, new);
         touched.extend(old.iter().map(|old| Key::Name(*dir, old.clone())));

@@ -11,7 +11,7 @@ use dfs_core::access::{self, Credentials};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
-use dfs_core::{FsError, Ino, Result};
+use dfs_core::{Ino, Result};
 use dfs_proto::{convert, v1};
 
 /// What a name that is removed leads to.
@@ -66,6 +66,7 @@ impl Vfs {
 }
 
 /// A removal that is known here and not at the server.
+#[derive(Debug)]
 struct Removal {
     dir: Ino,
     name: Name,
@@ -83,9 +84,8 @@ impl Ahead<v1::RemoveRep> for Removal {
         Ok(())
     }
 
-    fn refused(&self, client: &Client, error: &FsError) {
+    fn refused(&self, client: &Client) {
         let Removal { dir, name, victim, number } = self;
-        tracing::warn!(%dir, %name, %error, "a removal was refused after it was answered");
         client.metadata.not_removed(*dir, name, (*victim, *number));
         let mut touched = touched_by(*dir, name);
         touched.push(Key::Attr(*victim));

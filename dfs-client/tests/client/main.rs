@@ -3,6 +3,7 @@
 mod calls;
 mod fake;
 mod listings;
+mod made;
 mod newer;
 mod removals;
 mod session;

@@ -96,10 +96,7 @@ impl Services {
     async fn make_directory(&self, req: MkdirReq) -> Result<EntryRep> {
         let caller = self.caller(&req);
         let drawn = (req.ino != 0).then(|| (ino_from(req.ino), Fence(req.fence)));
-        let made = match drawn {
-            Some((ino, _)) => Some((ino, time_from(req.at)?)),
-            None => None,
-        };
+        let made = drawn.map(|(ino, _)| time_from(req.at).map(|at| (ino, at))).transpose()?;
         let mode = NewMode { mode: req.mode, umask: req.umask };
         let mkdir = op::Mkdir { dir: ino_from(req.dir), name: name_of(&req.name)?, mode, made };
         let mutation = Mutation { drawn, ..Mutation::new(mkdir) };

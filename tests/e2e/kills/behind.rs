@@ -1,10 +1,30 @@
-//! Kills right behind what a program has done.
+//! Somebody else looks, or a kill comes, right behind what a program has done.
 
 use dfs_tests::mount::Mount;
 use dfs_tests::sizes;
 use dfs_tests::world::World;
 use rand::rngs::StdRng;
 use std::path::Path;
+
+/// Another client sees at once the `work` that a program did in a folder that it made, and that the folder
+/// is gone.
+pub fn others_look<T>(
+    w: &World,
+    work: impl Fn(&Path, &mut StdRng) -> T,
+    check: impl Fn(&Mount, &str, &T),
+) {
+    let server = w.server();
+    let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
+    let mut random = w.random(1);
+    for round in 0..20 {
+        let folder = format!("d{round}");
+        let done = work(&a.at(&folder), &mut random);
+        check(&b, &folder, &done);
+        check(&a, &folder, &done);
+        std::fs::remove_dir_all(a.at(&folder)).unwrap();
+        assert!(!b.at(&folder).exists());
+    }
+}
 
 /// Kills the daemon behind the `work` that a program did in a folder that it made; what it did is there for
 /// another client before the next daemon is, and then for that one.

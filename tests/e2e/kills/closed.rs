@@ -1,11 +1,13 @@
 //! What was closed a moment ago, when client, server or both are killed: closes of new files are answered
 //! when their commits are sent (`docs/design/0038`).
 
+use super::behind;
 use dfs_tests::mount::Mount;
 use dfs_tests::{sizes, tree, wait, world};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -14,18 +16,16 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Files of one folder, each second one without content.
 #[derive(Clone)]
 struct Files {
-    folder: String,
     content: Vec<u8>,
     count: usize,
 }
 
 impl Files {
     /// Makes and closes them, so that the commits of the last ones are under way.
-    fn close(mount: &Mount, round: usize, random: &mut StdRng) -> Files {
+    fn close(folder: &Path, random: &mut StdRng) -> Files {
         let (content, count) = (tree::random_bytes(random, 3_000), random.random_range(10..70));
-        let files = Files { folder: format!("d{round}"), content, count };
-        let folder = mount.at(&files.folder);
-        fs::create_dir(&folder).unwrap();
+        let files = Files { content, count };
+        fs::create_dir(folder).unwrap();
         for n in 0..files.count {
             fs::write(folder.join(format!("c{n}")), &files.content).unwrap();
             File::create_new(folder.join(format!("e{n}"))).unwrap();
@@ -33,9 +33,10 @@ impl Files {
         files
     }
 
-    /// All are there, as they were closed, for who looks now.
-    fn check(&self, mount: &Mount) {
-        let (folder, files) = (mount.at(&self.folder), self.clone());
+    /// All are there, as they were closed, for who looks now, and nothing that was saved is put aside as
+    /// well.
+    fn check(mount: &Mount, folder: &str, files: &Files) {
+        let (folder, files) = (mount.at(folder), files.clone());
         wait::within(BACK_WITHIN, "read", move || {
             for n in 0..files.count {
                 let read = fs::read(folder.join(format!("c{n}"))).unwrap();
@@ -43,16 +44,17 @@ impl Files {
                 assert!(fs::read(folder.join(format!("e{n}"))).unwrap().is_empty());
             }
         });
+        nothing_is_put_aside(mount);
     }
 
     /// The same, once all unsaved bytes are rescued.
-    fn check_rescued(&self, mount: &Mount) {
-        let folder = mount.at(&self.folder);
-        let is_saved = |n| fs::read(folder.join(format!("c{n}"))).is_ok_and(|c| c == self.content);
+    fn check_rescued(&self, mount: &Mount, folder: &str) {
+        let path = mount.at(folder);
+        let is_saved = |n| fs::read(path.join(format!("c{n}"))).is_ok_and(|c| c == self.content);
         wait::until_true(BACK_WITHIN, "what was unsaved to be rescued", || {
             (0..self.count).all(is_saved)
         });
-        self.check(mount);
+        Files::check(mount, folder, self);
     }
 }
 
@@ -64,38 +66,13 @@ fn nothing_is_put_aside(mount: &Mount) {
 
 #[test]
 fn kills_of_a_client_that_has_just_closed_files_show_them_to_others() {
-    world::run(LIMIT, |w| {
-        let server = w.server();
-        let mut a = w.mount(&server, "a");
-        let b = w.mount(&server, "b");
-        let (kills, mut random) = (sizes::client_kills(), w.random(1));
-        for round in 0..kills {
-            let files = Files::close(&a, round, &mut random);
-            a.kill();
-            // Before the next daemon is there: the server has what was sent.
-            files.check(&b);
-            a.again();
-            files.check(&a);
-            nothing_is_put_aside(&a);
-        }
-        w.say(format!("{kills} kills of the daemon right after closes: all is there"));
-    });
+    world::run(LIMIT, |w| behind::kills_of_the_client(w, Files::close, Files::check));
 }
 
 #[test]
 fn kills_of_the_server_lose_no_file_that_was_just_closed() {
     world::run(LIMIT, |w| {
-        let server = w.server();
-        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
-        let (kills, mut random) = (sizes::client_kills(), w.random(1));
-        for round in 0..kills {
-            let files = Files::close(&a, round, &mut random);
-            server.kill();
-            server.start();
-            files.check(&b);
-        }
-        nothing_is_put_aside(&a);
-        w.say(format!("{kills} kills of the server right after closes: all is there"));
+        behind::kills_of_the_server(w, sizes::client_kills(), Files::close, Files::check);
     });
 }
 
@@ -107,7 +84,8 @@ fn kills_of_both_lose_no_file_that_was_just_closed() {
         let b = w.mount(&server, "b");
         let (kills, mut random) = (sizes::client_kills(), w.random(1));
         for round in 0..kills {
-            let files = Files::close(&a, round, &mut random);
+            let folder = format!("d{round}");
+            let files = Files::close(&a.at(&folder), &mut random);
             if round % 2 == 0 {
                 server.kill();
                 a.kill();
@@ -117,9 +95,8 @@ fn kills_of_both_lose_no_file_that_was_just_closed() {
             }
             server.start();
             a.again();
-            files.check_rescued(&a);
-            files.check_rescued(&b);
-            nothing_is_put_aside(&a);
+            files.check_rescued(&a, &folder);
+            files.check_rescued(&b, &folder);
         }
         w.say(format!("{kills} kills of both right after closes: all is there"));
     });
@@ -133,17 +110,18 @@ fn kills_of_both_do_not_bring_back_what_was_removed() {
         let mut a = w.mount(&server, "a");
         let (kills, mut random) = (sizes::client_kills(), w.random(1));
         for round in 0..kills {
-            let files = Files::close(&a, round, &mut random);
-            let folder = a.at(&files.folder);
-            let gone = |n| [format!("c{n}"), format!("e{n}")].map(|name| folder.join(name));
+            let folder = format!("d{round}");
+            let files = Files::close(&a.at(&folder), &mut random);
+            let path = a.at(&folder);
+            let gone = |n| [format!("c{n}"), format!("e{n}")].map(|name| path.join(name));
             (0..files.count).flat_map(gone).for_each(|path| fs::remove_file(path).unwrap());
             // Removals are answered when they are sent (`docs/design/0028`).
-            File::open(&folder).unwrap().sync_all().unwrap();
+            File::open(&path).unwrap().sync_all().unwrap();
             server.kill();
             a.kill();
             server.start();
             a.again();
-            let (folder, left) = (a.at(&files.folder), "what was removed is there again");
+            let (folder, left) = (a.at(&folder), "what was removed is there again");
             wait::within(BACK_WITHIN, "listing", move || {
                 assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "{left}");
             });

@@ -64,19 +64,7 @@ fn check(mount: &Mount, folder: &str, made: &Made) {
 
 #[test]
 fn new_directories_are_seen_by_others_at_once() {
-    world::run(LIMIT, |w| {
-        let server = w.server();
-        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
-        let mut random = w.random(1);
-        for round in 0..20 {
-            let folder = format!("d{round}");
-            let made = make(&a.at(&folder), &mut random);
-            check(&b, &folder, &made);
-            check(&a, &folder, &made);
-            fs::remove_dir_all(a.at(&folder)).unwrap();
-            assert!(!b.at(&folder).exists());
-        }
-    });
+    world::run(LIMIT, |w| behind::others_look(w, make, check));
 }
 
 #[test]

@@ -56,17 +56,7 @@ fn check(mount: &Mount, folder: &str, count: &usize) {
 
 #[test]
 fn new_names_are_seen_by_others_at_once() {
-    world::run(LIMIT, |w| {
-        let server = w.server();
-        let (a, b) = (w.mount(&server, "a"), w.mount(&server, "b"));
-        let mut random = w.random(1);
-        for round in 0..20 {
-            let folder = format!("d{round}");
-            let count = store_some(&a.at(&folder), &mut random);
-            check(&b, &folder, &count);
-            check(&a, &folder, &count);
-        }
-    });
+    world::run(LIMIT, |w| behind::others_look(w, store_some, check));
 }
 
 #[test]

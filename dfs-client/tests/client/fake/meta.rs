@@ -38,7 +38,7 @@ fn mark(s: &State) -> Option<Mark> {
         promised_dir: true,
         promised_dir_attr: s.delegates,
         delegated_dir: s.delegates,
-        ..Mark::default()
+        delegated_made: s.delegates,
     })
 }
 
@@ -141,10 +141,10 @@ impl Meta for Fake {
             s.done += 1;
             s.seq += 1;
             s.dir_ver += 1;
-            let ino = 1000 + s.done as u64;
+            let ino = if request.ino > 0 { request.ino } else { 1000 + s.done as u64 };
             s.names.insert(request.name.to_vec(), ino);
             let (one, dir) = (Some(attr(s, ino)), Some(attr(s, ROOT)));
-            let answer = EntryRep { mark: mark(s), attr: one, dir, ..Default::default() };
+            let answer = EntryRep { mark: mark(s), attr: one, dir, roomy: s.makes, fail: None };
             s.answers.insert(key, answer.clone());
             answer
         });
@@ -258,6 +258,14 @@ impl Coherence for Locks {
         Ok(Response::new(reply))
     }
 
+    async fn reserve(&self, request: Request<ReserveReq>) -> Reply<ReserveRep> {
+        let request = request.into_inner();
+        self.0.arrived("reserve", request.caller);
+        let numbers =
+            ReserveRep { count: 4, first_ino: 5000, first_grant: 9000, ..Default::default() };
+        Ok(Response::new(numbers))
+    }
+
     async fn unlock(&self, request: Request<UnlockReq>) -> Reply<UnlockRep> {
         self.0.arrived("unlock", request.into_inner().caller);
         Ok(Response::new(UnlockRep::default()))
@@ -269,7 +277,6 @@ impl Coherence for Locks {
         release: ReleaseReq => ReleaseRep;
         rescue: RescueReq => AcquireRep;
         new_upload: NewUploadReq => NewUploadRep;
-        reserve: ReserveReq => ReserveRep;
         commit: CommitReq => CommitRep;
         clone: CloneReq => CommitRep;
         test_lock: TestLockReq => TestLockRep;

@@ -65,6 +65,8 @@ pub struct State {
     pub forgotten: bool,
     /// The directory is delegated with every change of it.
     pub delegates: bool,
+    /// Directories are made with the numbers of their clients; there is room.
+    pub makes: bool,
     /// Calls whose fate is `Held` wait.
     pub held: bool,
     pub seq: u64,
@@ -114,6 +116,7 @@ impl Fake {
             relaxed: false,
             forgotten: false,
             delegates: false,
+            makes: false,
             held: false,
             seq: 100,
             names: BTreeMap::new(),

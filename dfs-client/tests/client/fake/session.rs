@@ -108,6 +108,8 @@ impl Fake {
                     leader_epoch: s.leader_epoch,
                     reclaim: s.reclaim,
                     relaxed: s.relaxed,
+                    ordered_calls: s.makes,
+                    made_directories: s.makes,
                     ..Attached::default()
                 };
                 s.say(Say::Attached(attached));

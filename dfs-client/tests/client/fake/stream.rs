@@ -26,6 +26,9 @@ impl Stream {
             Some(Asked::Unlink(r)) => {
                 Reply::Unlink(self.0.unlink(Request::new(r)).await?.into_inner())
             }
+            Some(Asked::Mkdir(r)) => {
+                Reply::Mkdir(self.0.mkdir(Request::new(r)).await?.into_inner())
+            }
             Some(Asked::StatFs(r)) => {
                 Reply::StatFs(self.0.stat_fs(Request::new(r)).await?.into_inner())
             }

@@ -12,7 +12,7 @@ use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::limits::STRIPE_UNIT;
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
-use dfs_core::{Code, FsError, Ino, Result, birth};
+use dfs_core::{Ino, Result, birth};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -60,13 +60,10 @@ impl Op for MakeFile {
 
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let dir = rules::new_name(&self.maker(cx), view, self.dir, &self.name)?;
-        rules::valid_time(self.at)?;
         self.changed_at.map_or(Ok(()), rules::valid_time)?;
         let ino = self.commit.ino;
-        if view.inode(ino)?.is_some() {
-            return Err(FsError::new(Code::Invalid, format!("inode {ino} exists")));
-        }
-        let attr = birth::child(ino, Kind::File, self.mode.masked(), &dir, &self.who, self.at);
+        rules::made_ahead(view, (ino, self.at))?;
+        let attr = birth::plain_child(ino, Kind::File, self.mode, &dir, &self.who, self.at);
         self.commit.check_on(cx, view, &Inode { attr, unit: STRIPE_UNIT })?;
         Ok(Verdict::Change(rules::names_items(self.dir, &[&self.name])))
     }

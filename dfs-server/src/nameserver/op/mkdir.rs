@@ -9,7 +9,7 @@ use dfs_core::attr::{Kind, MKDIR_MODE, NewMode};
 use dfs_core::hub::{Hold, IntentKey};
 use dfs_core::name::Name;
 use dfs_core::time::Timestamp;
-use dfs_core::{Code, FsError, Ino, Result};
+use dfs_core::{Ino, Result};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -40,12 +40,7 @@ impl Op for Mkdir {
     fn check(&self, cx: &Context<'_>, view: &dyn Read) -> Result<Verdict> {
         let dir = rules::new_name(cx, view, self.dir, &self.name)?;
         rules::one_more_link(&dir)?;
-        if let Some((ino, at)) = self.made {
-            rules::valid_time(at)?;
-            if view.inode(ino)?.is_some() {
-                return Err(FsError::new(Code::Invalid, format!("inode {ino} exists")));
-            }
-        }
+        self.made.map_or(Ok(()), |made| rules::made_ahead(view, made))?;
         Ok(Verdict::Change(rules::names_items(self.dir, &[&self.name])))
     }
 

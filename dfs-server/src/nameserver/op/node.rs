@@ -72,18 +72,20 @@ impl NewNode<'_> {
             Some(made) => made,
             None => (txn.numbers.new_ino(txn.batch), txn.now),
         };
-        let mut attr = birth::child(ino, self.kind, self.mode.mode, &parent, cx.who, at);
-        attr.rdev = self.rdev;
-        attr.size = self.link_target.len() as u64;
-        attr.link_target = self.link_target.to_vec();
         // What links lead to has permissions of its own.
         let default = match self.kind {
             Kind::Symlink => None,
             _ => resolve::default_acl(&txn.view(), &parent)?,
         };
-        match default {
-            Some(acl) => inherit_acl(txn, &mut attr, &acl)?,
-            None => attr.mode = NewMode { mode: attr.mode, ..self.mode }.masked(),
+        let mut attr = match default {
+            Some(_) => birth::child(ino, self.kind, self.mode.mode, &parent, cx.who, at),
+            None => birth::plain_child(ino, self.kind, self.mode, &parent, cx.who, at),
+        };
+        attr.rdev = self.rdev;
+        attr.size = self.link_target.len() as u64;
+        attr.link_target = self.link_target.to_vec();
+        if let Some(acl) = default {
+            inherit_acl(txn, &mut attr, &acl)?;
         }
         txn.put(Inode { attr: attr.clone(), unit: STRIPE_UNIT });
         txn.set_name(cx, dir, name, &attr)?;

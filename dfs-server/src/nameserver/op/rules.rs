@@ -81,6 +81,15 @@ pub(super) fn valid_time(time: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// What a client has made before it said so: `Invalid` if an inode has this number, or the time is none.
+pub(super) fn made_ahead(view: &dyn Read, (ino, at): (Ino, Timestamp)) -> Result<()> {
+    valid_time(at)?;
+    match view.inode(ino)? {
+        None => Ok(()),
+        Some(_) => Err(FsError::new(Code::Invalid, format!("inode {ino} exists"))),
+    }
+}
+
 /// What others forget when `names` of `dir` change.
 pub(super) fn names_items(dir: Ino, names: &[&Name]) -> Vec<Item> {
     let names = names.iter().map(|&name| name.clone()).collect();
