@@ -5,9 +5,12 @@
 //! change that was sent is always followed to its end.
 
 use dfs_core::{Code, FsError, Result};
+use pin_project_lite::pin_project;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
 /// Tells one request that its caller wants it to end. Cheap to clone.
@@ -31,7 +34,7 @@ impl Interrupt {
         self.0.waiters.notify_waiters();
     }
 
-    async fn raised(&self) {
+    async fn raised(self) {
         let notified = self.0.waiters.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
@@ -42,20 +45,38 @@ impl Interrupt {
 }
 
 /// Runs a request so that `interrupt` can end its waits.
-pub async fn scope<F: Future>(interrupt: Interrupt, request: F) -> F::Output {
-    CURRENT.scope(interrupt, request).await
+///
+/// This is no `async fn`, and neither is [`wait`]: what such a function is given and then awaits lies in
+/// its future twice, in that of its caller four times, and a request is some KiB.
+pub fn scope<F: Future>(interrupt: Interrupt, request: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(interrupt, request)
 }
 
-/// Waits for `event`; fails with `Interrupted` when the request is interrupted first. Dropping
-/// `event` must be harmless. Outside of [`scope`] it just waits.
-pub async fn wait<F: Future>(event: F) -> Result<F::Output> {
-    let Ok(interrupt) = CURRENT.try_with(Interrupt::clone) else {
-        return Ok(event.await);
-    };
-    tokio::select! {
-        biased;
-        output = event => Ok(output),
-        () = interrupt.raised() => Err(FsError::from(Code::Interrupted)),
+/// Waits for `event`; fails with `Interrupted` when the request that calls this is interrupted first.
+/// Dropping `event` must be harmless. Outside of [`scope`] it just waits.
+pub fn wait<F: Future>(event: F) -> impl Future<Output = Result<F::Output>> {
+    Wait { event, raised: CURRENT.try_with(Interrupt::clone).ok().map(Interrupt::raised) }
+}
+
+pin_project! {
+    struct Wait<F, R> {
+        #[pin]
+        event: F,
+        #[pin]
+        raised: Option<R>,
+    }
+}
+
+impl<F: Future, R: Future<Output = ()>> Future for Wait<F, R> {
+    type Output = Result<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.event.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let Some(raised) = this.raised.as_pin_mut() else { return Poll::Pending };
+        raised.poll(cx).map(|()| Err(FsError::from(Code::Interrupted)))
     }
 }
 

@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-fuse/src/",
         ],
     ),
+    ("pin_project_lite", &["dfs-client/src/interrupt.rs"]),
     ("prometheus_client", &["dfs-server/src/metrics.rs"]),
     // Beside the wire: what the metadata store and a client's list of new files keep are
     // protocol-buffer messages.

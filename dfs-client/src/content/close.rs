@@ -9,6 +9,7 @@ use crate::rpc::Sent;
 use crate::waiting::{self, Leave};
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
+use std::pin::Pin;
 use std::sync::Arc;
 
 impl Aim {
@@ -50,7 +51,7 @@ impl Content {
         &self,
         file: &Arc<File>,
         sent: &Sent,
-        work: impl Future<Output = Result<T>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T>> + Send + 'static>>,
     ) -> Result<Option<T>> {
         let (content, file, its) = (self.arc(), Arc::clone(file), sent.clone());
         file.lock().closing = true;
@@ -81,7 +82,7 @@ impl Content {
             return self.tell(ino).await;
         };
         let (content, its) = (self.arc(), sent.clone());
-        let work = async move { content.tell_alone(ino, Some(its)).await };
+        let work = Box::pin(async move { content.tell_alone(ino, Some(its)).await });
         self.begin_to_close(file, &sent, work).await.map(drop)
     }
 }

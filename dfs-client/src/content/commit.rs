@@ -100,7 +100,7 @@ impl Content {
     async fn commit_task(&self, file: &Arc<File>, aim: Aim) -> Result<bool> {
         let sent = aim.sent();
         let (content, its) = (self.arc(), Arc::clone(file));
-        let work = async move {
+        let work = Box::pin(async move {
             let _turn = match its.commit_queue.try_lock() {
                 Ok(turn) => turn,
                 Err(_) => {
@@ -115,7 +115,7 @@ impl Content {
                 state.failure = Some(e.clone());
             }
             result
-        };
+        });
         if let Some(sent) = sent {
             return self.begin_to_close(file, &sent, work).await.map(|done| done.unwrap_or(true));
         }
