@@ -217,12 +217,31 @@ impl Client {
         self.rpc.call(who, request).await
     }
 
+    /// As [`call`](Client::call), for what is asked about the content of some files: of those that were
+    /// made here only these matter to the answer.
+    pub(crate) async fn call_about<Q: Call>(
+        &self,
+        inos: &[Ino],
+        who: &Credentials,
+        request: Q,
+    ) -> Result<Q::Reply> {
+        interrupt::wait(
+            self.tell_of(|| inos.iter().filter_map(|ino| self.deferrals.get(*ino)).collect()),
+        )
+        .await?;
+        self.rpc.call(who, request).await
+    }
+
     /// Before anything is asked, the server hears of the files that were made here and of the names
     /// that were removed: the answer shows them.
     pub(crate) async fn tell_all(&self) {
+        self.tell_of(|| self.deferrals.all()).await;
+    }
+
+    async fn tell_of(&self, files: impl FnOnce() -> Vec<Arc<Deferred>>) {
         self.removals_over(&self.removals.under_way()).await;
         if !self.deferrals.is_empty() {
-            self.tell(self.deferrals.all()).await;
+            self.tell(files()).await;
         }
     }
 

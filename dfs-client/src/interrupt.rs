@@ -52,22 +52,22 @@ pub fn scope<F: Future>(interrupt: Interrupt, request: F) -> impl Future<Output 
     CURRENT.scope(interrupt, request)
 }
 
-/// Waits for `event`; fails with `Interrupted` when the request that calls this is interrupted first.
-/// Dropping `event` must be harmless. Outside of [`scope`] it just waits.
+/// Waits for `event`; fails with `Interrupted` when the request is interrupted first. Dropping
+/// `event` must be harmless. Outside of [`scope`] it just waits.
 pub fn wait<F: Future>(event: F) -> impl Future<Output = Result<F::Output>> {
-    Wait { event, raised: CURRENT.try_with(Interrupt::clone).ok().map(Interrupt::raised) }
+    Wait { event, raised: None }
 }
 
 pin_project! {
-    struct Wait<F, R> {
+    struct Wait<F> {
         #[pin]
         event: F,
-        #[pin]
-        raised: Option<R>,
+        // Once the event let itself be waited for, inside of a request.
+        raised: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     }
 }
 
-impl<F: Future, R: Future<Output = ()>> Future for Wait<F, R> {
+impl<F: Future> Future for Wait<F> {
     type Output = Result<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -75,8 +75,13 @@ impl<F: Future, R: Future<Output = ()>> Future for Wait<F, R> {
         if let Poll::Ready(output) = this.event.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let Some(raised) = this.raised.as_pin_mut() else { return Poll::Pending };
-        raised.poll(cx).map(|()| Err(FsError::from(Code::Interrupted)))
+        if this.raised.is_none()
+            && let Ok(interrupt) = CURRENT.try_with(Interrupt::clone)
+        {
+            *this.raised = Some(Box::pin(interrupt.raised()));
+        }
+        let Some(raised) = this.raised else { return Poll::Pending };
+        raised.as_mut().poll(cx).map(|()| Err(FsError::from(Code::Interrupted)))
     }
 }
 

@@ -106,6 +106,8 @@ pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
 pub const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// Content that a reply may carry with the attributes, in bytes.
 pub const REPLY_DATA_MAX: u32 = 1024 * 1024;
+/// Files whose content one call asks for.
+pub const CONTENTS_MAX: usize = 64;
 /// Entries on one page of a listing.
 pub const READDIR_PAGE: usize = 1000;
 /// Piece of a content stream, in bytes.

@@ -69,6 +69,7 @@ fn honest(ino: u64, grant: &Grant) -> Vec<Call> {
         StatFsReq::default().into(),
         AccessReq { ino, mask: 4, ..Default::default() }.into(),
         GetContentReq { ino, data_max_bytes: 100, ..Default::default() }.into(),
+        GetContentsReq { inos: vec![ino, 1], ..Default::default() }.into(),
         AcquireReq { ino, write: true, nonblock: true, ..Default::default() }.into(),
         ReleaseReq { ino, grant: id, fence, ..Default::default() }.into(),
         RescueReq { ino, base_ver: 1, fence, ..Default::default() }.into(),

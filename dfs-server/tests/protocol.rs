@@ -4,6 +4,7 @@ mod harness;
 
 use dfs_core::Code;
 use dfs_proto::call::Reply;
+use dfs_proto::v1::extent::Source;
 use dfs_proto::v1::*;
 use harness::{Client, Running, run};
 
@@ -22,7 +23,42 @@ fn commit_is_seen_by_the_next_reader_with_its_bytes() {
         let read =
             b.ask(GetContentReq { ino: attr.ino, data_max_bytes: 100, ..Default::default() });
         let content = b.coherence.get_content(read).await.unwrap().into_inner();
-        assert_eq!(content.data.as_deref(), Some(&b"hello"[..]));
+        let extents = content.manifest.unwrap().extents;
+        let inline = Some(Source::Inline(bytes::Bytes::from_static(b"hello")));
+        assert!(extents.len() == 1 && extents[0].source == inline, "{extents:?}");
+        assert_eq!(content.data, None, "the bytes do not come twice");
+    });
+}
+
+#[test]
+fn contents_are_answered_in_order_as_far_as_they_fit() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path()).await;
+        let mut a = Client::connect(&server, 1).await;
+        let mut inos = Vec::new();
+        for n in 0..20u8 {
+            let created = a.create(&format!("f{n}")).await.into_result().unwrap();
+            let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
+            let commit = a.inline(&attr, &grant, &[n; 60_000]);
+            a.coherence.commit(commit).await.unwrap().into_inner().into_result().unwrap();
+            inos.push(attr.ino);
+        }
+        inos.insert(1, u64::MAX);
+        let ask = a.ask(GetContentsReq { inos, ..Default::default() });
+        let answer = a.coherence.get_contents(ask).await.unwrap().into_inner();
+        let contents = answer.into_result().unwrap().contents;
+        let first = |content: ContentRep| {
+            let manifest = content.into_result().map_err(|e| e.code)?.manifest.unwrap();
+            match manifest.extents[0].source.as_ref().unwrap() {
+                Source::Inline(bytes) => Ok(bytes[0]),
+                Source::Object(_) => panic!("small content is no object"),
+            }
+        };
+        let found: Vec<_> = contents.into_iter().map(first).collect();
+        let mut expected: Vec<_> = (0..18).map(Ok).collect();
+        expected.insert(1, Err(Code::Stale));
+        assert_eq!(found, expected, "a MiB, and the file that ends it");
     });
 }
 

@@ -3,15 +3,17 @@
 
 use super::Content;
 use super::inode::File;
+use super::remote::Update;
+use super::view::{Claim, View};
 use crate::metadata::Item;
 use dfs_core::attr::Kind;
-use dfs_core::limits::CHECKSUM_BLOCK;
+use dfs_core::limits::{CHECKSUM_BLOCK, CONTENTS_MAX};
 use dfs_core::range::Range;
-use dfs_core::{Ino, Result};
+use dfs_core::{Code, FsError, Ino, Result};
 use lru::LruCache;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use tokio::task::JoinSet;
 
 /// Files read in a directory before others are fetched.
 const READ_MIN: usize = 3;
@@ -21,8 +23,10 @@ const PER_READ: usize = 2;
 const AHEAD_MAX: usize = 32;
 /// Entries of a listing that are looked at for one choice.
 const LOOK_MAX: usize = 256;
-/// Fetches of a directory under way.
-const AT_ONCE: usize = 4;
+/// Fewer are fetched later, with the next ones.
+const BATCH_MIN: usize = 4;
+/// Most bytes that one call brings, unless it is one file: who opens one of them waits for all.
+const BATCH_BYTES: u64 = 256 * 1024;
 /// Directories that are remembered.
 const DIRS_MAX: usize = 256;
 /// Caches smaller than this have no room for what may be of no use.
@@ -34,6 +38,10 @@ pub(super) struct Beside {
     dirs: LruCache<Ino, Reader>,
     /// Fetched and not read yet, with the directory.
     ahead: LruCache<Ino, Ino>,
+    /// Files that were fetched and then read, less those fetched since: so many are fetched in a
+    /// directory of which little was read. Who reads one directory after the other has earned them
+    /// in those before.
+    earned: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,12 +62,14 @@ impl Beside {
         Beside {
             dirs: lru(DIRS_MAX),
             ahead: LruCache::new(NonZeroUsize::MIN.saturating_add(DIRS_MAX * AHEAD_MAX)),
+            earned: 0,
         }
     }
 
     /// `ino` is opened to be read. Tells in which directory it was fetched ahead, if it was.
     fn opened(&mut self, ino: Ino) -> Option<Ino> {
         let dir = self.ahead.pop(&ino)?;
+        self.earned = AHEAD_MAX.min(self.earned + 1);
         if let Some(reader) = self.dirs.get_mut(&dir) {
             reader.unread = reader.unread.saturating_sub(1);
         }
@@ -71,10 +81,11 @@ impl Beside {
     fn read(&mut self, dir: Ino) -> usize {
         let reader = self.dirs.get_or_insert_mut(dir, Reader::default);
         reader.read += 1;
-        let allowed = (PER_READ * reader.read).saturating_sub(reader.fetched);
+        let here = if reader.read < READ_MIN { 0 } else { PER_READ * reader.read };
+        let allowed = here.saturating_sub(reader.fetched).max(self.earned);
         let room = AHEAD_MAX.saturating_sub(reader.unread);
         // Several at a time.
-        if reader.read < READ_MIN || room < AHEAD_MAX / 2 { 0 } else { allowed.min(room) }
+        if room < AHEAD_MAX / 2 || allowed < BATCH_MIN { 0 } else { allowed.min(room) }
     }
 
     /// The files to fetch, at most `count`: those behind `ino` in the listing that are `wanted`. Each
@@ -107,6 +118,7 @@ impl Beside {
         }
         reader.fetched += chosen.len();
         reader.unread += chosen.len();
+        self.earned = self.earned.saturating_sub(chosen.len());
         for ino in &chosen {
             self.ahead.put(*ino, dir);
         }
@@ -156,29 +168,66 @@ impl Content {
         let chosen = self.beside().choose(dir, ino, &listing.items, count, wanted);
         if !chosen.is_empty() {
             let content = self.arc();
-            self.client.runtime.spawn(async move { content.fetch_all(chosen).await });
+            self.client.runtime.spawn(async move {
+                // Who reads one of them asks again.
+                if let Err(error) = content.fetch_all(chosen).await {
+                    tracing::debug!(%dir, %error, "cannot fetch what may be read next");
+                }
+            });
         }
     }
 
-    async fn fetch_all(&self, inos: Vec<Ino>) {
-        let mut running: JoinSet<Result<()>> = JoinSet::new();
-        for ino in inos {
-            if running.len() >= AT_ONCE {
-                running.join_next().await;
+    /// Fetches small files, many with one call. Who opens one meanwhile waits for it.
+    pub(super) async fn fetch_all(&self, inos: Vec<Ino>) -> Result<()> {
+        let mut left: VecDeque<Wanted> =
+            inos.into_iter().filter_map(|ino| self.want(ino)).collect();
+        while !left.is_empty() {
+            let mut bytes = 0;
+            let fits = |wanted: &&Wanted| {
+                bytes += wanted.view.working.size();
+                bytes <= BATCH_BYTES
+            };
+            let count = left.iter().take(CONTENTS_MAX).take_while(fits).count().max(1);
+            let inos: Vec<Ino> = left.iter().take(count).map(|wanted| wanted.file.ino).collect();
+            let updates = self.get_contents(&inos).await?;
+            if updates.is_empty() {
+                return Err(FsError::new(Code::Invalid, "reply without contents"));
             }
-            let content = self.arc();
-            let task = async move { content.fetch_one(ino).await };
-            running.spawn_on(task, &self.client.runtime);
+            for (ino, update) in inos.into_iter().zip(updates) {
+                let Some(wanted) = left.pop_front() else { break };
+                let taken = match update {
+                    Ok(update) => self.take_in(wanted, update).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = taken {
+                    tracing::debug!(%ino, %error, "cannot fetch what may be read next");
+                }
+            }
         }
-        while running.join_next().await.is_some() {}
+        Ok(())
     }
 
-    async fn fetch_one(&self, ino: Ino) -> Result<()> {
-        let Some(attr) = self.client.metadata.attr(ino) else { return Ok(()) };
-        let file = self.file(ino, attr.content_ver, attr.size)?;
+    /// The file and what of it is not here; none if somebody else fetches that, or nothing is missing.
+    fn want(&self, ino: Ino) -> Option<Wanted> {
+        let attr = self.client.metadata.attr(ino)?;
+        let file = self.file(ino, attr.content_ver, attr.size).ok()?;
         let view = file.view();
-        self.ensure(&file, &view, Range::new(0, view.working.size())).await
+        let claim = view.claim(&view.working.missing(Range::ALL))?;
+        Some(Wanted { file, view, claim })
     }
+
+    async fn take_in(&self, wanted: Wanted, update: Update) -> Result<()> {
+        let Wanted { file, view, claim } = wanted;
+        self.adopt(&file, update).await?;
+        self.fetch(&file, &view, &claim).await
+    }
+}
+
+/// A file that is fetched, and what of it.
+struct Wanted {
+    file: Arc<File>,
+    view: Arc<View>,
+    claim: Claim,
 }
 
 #[cfg(test)]
@@ -209,6 +258,39 @@ mod tests {
             fetched += beside.choose(DIR, item.ino, &items, count, |ino| ino > item.ino).len();
         }
         assert_eq!((waited, fetched), (READ_MIN as u32, 90 - READ_MIN));
+    }
+
+    #[test]
+    fn next_directory_is_fetched_at_the_first_read_by_who_has_read_one() {
+        let (items, mut beside) = (items(20), Beside::new());
+        let mut read_all = |dir: Ino| {
+            let mut waited = 0;
+            for item in items.iter().filter(|item| item.kind == Kind::File) {
+                let here = Ino(dir.0 + item.ino.0);
+                waited += u32::from(beside.opened(here).is_none());
+                let count = beside.read(dir);
+                let items: Vec<_> = items
+                    .iter()
+                    .cloned()
+                    .map(|item| Item { ino: Ino(dir.0 + item.ino.0), ..item })
+                    .collect();
+                beside.choose(dir, here, &items, count, |ino| ino > here);
+            }
+            waited
+        };
+        assert_eq!(
+            (read_all(DIR), read_all(Ino(2000)), read_all(Ino(3000))),
+            (READ_MIN as u32, 1, 1)
+        );
+        // Who then reads one file here and there does not go on so.
+        let fetched: usize = (0..1000)
+            .map(|n| {
+                let (dir, items) = (Ino(10_000 + n), super::tests::items(20));
+                let count = beside.read(dir);
+                beside.choose(dir, Ino(0), &items, count, |_| true).len()
+            })
+            .sum();
+        assert!(fetched <= AHEAD_MAX, "{fetched}");
     }
 
     #[test]

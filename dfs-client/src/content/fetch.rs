@@ -73,7 +73,13 @@ impl Content {
         file.lock().pins.contains_key(&view.working.version())
     }
 
-    async fn fetch(&self, file: &Arc<File>, view: &Arc<View>, claim: &Claim) -> Result<()> {
+    /// Makes what was claimed local.
+    pub(super) async fn fetch(
+        &self,
+        file: &Arc<File>,
+        view: &Arc<View>,
+        claim: &Claim,
+    ) -> Result<()> {
         let mut pieces = Vec::new();
         for range in claim.ranges() {
             let ver = view.working.version();

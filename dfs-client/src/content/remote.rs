@@ -3,12 +3,15 @@
 use super::Content;
 use super::manifest::Manifest;
 use crate::metadata::Asked;
+use bytes::Bytes;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Attr;
-use dfs_core::extent::Extent;
+use dfs_core::extent::{Extent, Source};
 use dfs_core::inode_state::Held;
+use dfs_core::limits::REPLY_DATA_MAX;
 use dfs_core::range::Range;
 use dfs_core::{Code, Fence, FsError, GrantId, Ino, Result};
+use dfs_proto::call::Reply;
 use dfs_proto::{convert, v1};
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ pub(crate) struct Update {
     /// Extents of a part; none if the version asked about is current.
     pub(crate) page: Option<(Range, Vec<Extent>)>,
     /// The whole content.
-    pub(crate) data: Option<bytes::Bytes>,
+    pub(crate) data: Option<Bytes>,
     /// Versions below are of earlier runs of the server than the one that said so.
     pub(crate) first_version: u64,
 }
@@ -77,11 +80,36 @@ impl Update {
         if page.is_none() && kept.content_ver == attr.content_ver {
             attr = kept;
         }
-        Ok(Update { attr, page, data: reply.data, first_version })
+        let data = reply.data.or_else(|| whole(attr.size, page.as_ref()?));
+        Ok(Update { attr, page, data, first_version })
     }
 }
 
+/// The whole content of a small file, if its extents have it.
+fn whole(size: u64, (part, extents): &(Range, Vec<Extent>)) -> Option<Bytes> {
+    if *part != Range::ALL || size > u64::from(REPLY_DATA_MAX) {
+        return None;
+    }
+    if let [Extent { range, source: Source::Inline(bytes) }] = extents.as_slice()
+        && *range == Range::new(0, size)
+    {
+        return Some(bytes.clone());
+    }
+    let mut content = vec![0; size as usize];
+    for Extent { range, source } in extents {
+        match source {
+            Source::Inline(bytes) => {
+                content.get_mut(range.start as usize..range.end as usize)?.copy_from_slice(bytes);
+            }
+            Source::Hole => {}
+            Source::Object(..) => return None,
+        }
+    }
+    Some(content.into())
+}
+
 /// Taken before a question is sent: what its answer is measured by.
+#[derive(Clone, Copy)]
 struct Asking {
     ticket: Asked,
     /// [`Session::first_version`](crate::session::Session::first_version) of then: the answer comes
@@ -111,8 +139,19 @@ impl Content {
             range: (wanted.from > 0).then_some(v1::Range { off: wanted.from, len: 0 }),
             opened: wanted.opened,
         };
-        let reply = self.client.call(who, request).await?;
+        let reply = self.client.call_about(&[ino], who, request).await?;
         self.learn(asked, reply, wanted.from)
+    }
+
+    /// Asks for the current contents of small files, with one call: for each, in this order, what the
+    /// server said; it may answer for the first ones only.
+    pub(super) async fn get_contents(&self, inos: &[Ino]) -> Result<Vec<Result<Update>>> {
+        let asked = self.asking();
+        let numbers = inos.iter().map(|ino| ino.0).collect();
+        let request = v1::GetContentsReq { caller: None, inos: numbers };
+        let reply = self.client.call_about(inos, &system(), request).await?;
+        let learn = |content: v1::ContentRep| self.learn(asked, content.into_result()?, 0);
+        Ok(reply.contents.into_iter().map(learn).collect())
     }
 
     /// Asks for a lease; the reply says what it is on.
@@ -122,7 +161,7 @@ impl Content {
         request: v1::AcquireReq,
     ) -> Result<(Held, Update)> {
         let asked = self.asking();
-        let reply = self.client.call(who, request).await?;
+        let reply = self.client.call_about(&[Ino(request.ino)], who, request).await?;
         self.granted(asked, reply)
     }
 
@@ -135,7 +174,7 @@ impl Content {
     ) -> Result<(Held, Update)> {
         let asked = self.asking();
         let request = v1::RescueReq { caller: None, ino: ino.0, base_ver, fence: fence.0 };
-        let reply = self.client.call(&system(), request).await?;
+        let reply = self.client.call_about(&[ino], &system(), request).await?;
         self.granted(asked, reply)
     }
 
@@ -161,7 +200,7 @@ impl Content {
     /// Gives a grant back that is not held any more; that it is gone already is fine.
     pub(crate) async fn disown(&self, ino: Ino, grant: GrantId, fence: Fence) {
         let request = v1::ReleaseReq { caller: None, ino: ino.0, grant: grant.0, fence: fence.0 };
-        match self.client.call(&system(), request).await {
+        match self.client.call_about(&[ino], &system(), request).await {
             Ok(_) => {}
             Err(e) if e.code == Code::Fenced => {}
             // The server takes it by force in the end.

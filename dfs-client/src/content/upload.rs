@@ -45,7 +45,7 @@ impl Content {
             fence: held.fence.0,
             size_hint_bytes: bytes,
         };
-        let ver = self.client.call(&system(), request).await?.ver;
+        let ver = self.client.call_about(&[file.ino], &system(), request).await?.ver;
         file.lock().uploading.insert(ver);
         Ok(ver)
     }

@@ -292,6 +292,11 @@ impl Deferrals {
         !self.is_empty() && self.files().contains_key(&ino)
     }
 
+    /// The file of this number, if the server has not heard of it.
+    pub(crate) fn get(&self, ino: Ino) -> Option<Arc<Deferred>> {
+        self.files().get(&ino).cloned()
+    }
+
     /// All.
     pub(crate) fn all(&self) -> Vec<Arc<Deferred>> {
         self.files().values().cloned().collect()

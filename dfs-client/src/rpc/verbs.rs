@@ -135,6 +135,7 @@ verbs! {
     Access "access": AccessReq => AccessRep, meta MetaClient::access, false, [streamed];
     Flush "flush": FlushReq => FlushRep, meta MetaClient::flush, false, [streamed];
     GetContent "get_content": GetContentReq => ContentRep, coherence CoherenceClient::get_content, false, [streamed];
+    GetContents "get_contents": GetContentsReq => ContentsRep, coherence CoherenceClient::get_contents, false, [streamed];
     Acquire "acquire": AcquireReq => AcquireRep, coherence CoherenceClient::acquire, true, [alone];
     Release "release": ReleaseReq => ReleaseRep, coherence CoherenceClient::release, true, [streamed];
     Rescue "rescue": RescueReq => AcquireRep, coherence CoherenceClient::rescue, true, [alone];

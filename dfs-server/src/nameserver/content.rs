@@ -8,6 +8,7 @@ use crate::metastore::Read;
 use bytes::Bytes;
 use dfs_core::attr::Attr;
 use dfs_core::extent::{Extent, ObjectName, Source};
+use dfs_core::limits::{CONTENTS_MAX, REPLY_DATA_MAX};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct Found {
     pub attr: Attr,
     /// Extents; `None`: the client has them.
     pub content: Option<Content>,
-    /// All bytes, if asked and small enough.
+    /// All bytes, if asked and small enough, and if the extents do not have them.
     pub data: Option<Vec<u8>>,
     /// What was promised.
     pub promised: Promised,
@@ -55,7 +56,8 @@ impl NameServer {
             if wanted.have_ver != 0 && wanted.have_ver == attr.content_ver {
                 return Ok(Found { attr, content: None, data: None, promised });
             }
-            if attr.size > wanted.data_max || content.more || wanted.range != Range::ALL {
+            let is_asked = attr.size <= wanted.data_max && wanted.range == Range::ALL;
+            if !is_asked || content.more || !names_objects(&content) {
                 return Ok(Found { attr, content: Some(content), data: None, promised });
             }
             match self.bytes(&content).await {
@@ -70,13 +72,31 @@ impl NameServer {
         Err(busy("file"))
     }
 
+    /// As [`content`](NameServer::content), of several files as a whole: of as many as fit into an
+    /// answer, but at least one.
+    pub async fn contents(
+        self: &Arc<Self>,
+        caller: &Caller,
+        inos: Vec<Ino>,
+    ) -> Result<Vec<Result<Found>>> {
+        self.may_read(caller)?;
+        let data_max = REPLY_DATA_MAX.into();
+        let wanted = Wanted { have_ver: 0, data_max, range: Range::ALL, opened: true };
+        let (mut contents, mut bytes) = (Vec::new(), 0);
+        for ino in inos.into_iter().take(CONTENTS_MAX) {
+            let found = self.content(caller, ino, wanted).await;
+            bytes += found.as_ref().map_or(0, |found| found.attr.size);
+            contents.push(found);
+            if bytes >= data_max {
+                break;
+            }
+        }
+        Ok(contents)
+    }
+
     /// All bytes of a small file.
     async fn bytes(self: &Arc<Self>, content: &Content) -> Result<Vec<u8>> {
         let mut bytes = vec![0; content.attr.size as usize];
-        if content.extents.iter().all(|e| matches!(e.source, Source::Inline(_))) {
-            fill(&mut bytes, &content.extents, |_, _, _| unreachable!("no extent is an object"))?;
-            return Ok(bytes);
-        }
         let (extents, objects) = (content.extents.clone(), self.objects.clone());
         let read = tokio::task::spawn_blocking(move || {
             fill(&mut bytes, &extents, |name, off, len| objects.read(name, off, len))?;
@@ -84,6 +104,11 @@ impl NameServer {
         });
         read.await.map_err(|_| FsError::new(Code::Io, "reading objects was cut off"))?
     }
+}
+
+/// Whether there are bytes that do not come along with the extents.
+fn names_objects(content: &Content) -> bool {
+    content.extents.iter().any(|extent| matches!(extent.source, Source::Object(..)))
 }
 
 /// Copies extents into the bytes of a file of that length.

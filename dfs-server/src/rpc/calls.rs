@@ -165,6 +165,9 @@ impl Services {
             Request::GetContent(r) => {
                 Reply::GetContent(done(self.get_content(tonic::Request::new(r)).await)?)
             }
+            Request::GetContents(r) => {
+                Reply::GetContents(done(self.get_contents(tonic::Request::new(r)).await)?)
+            }
             Request::Release(r) => {
                 Reply::Release(done(self.release(tonic::Request::new(r)).await)?)
             }

@@ -11,7 +11,7 @@ use dfs_core::extent::{Extent, ObjectName, Source};
 use dfs_core::grant::Mode;
 use dfs_core::lock::{Owner, RecordLock, range_of};
 use dfs_core::{Fence, Result, SessionId, limits};
-use dfs_proto::call::Request as _;
+use dfs_proto::call::{Reply as _, Request as _};
 use dfs_proto::convert::{
     attr_to, extent_to, extents_from, ino_from, lock_kind_from, range_from, set_attr_from,
     time_from,
@@ -196,6 +196,19 @@ impl Coherence for Services {
             Ok(content_rep(
                 self.server.content(&self.caller(&req), ino_from(req.ino), wanted).await?,
             ))
+        })
+        .await
+    }
+
+    async fn get_contents(&self, req: Request<GetContentsReq>) -> Answer<ContentsRep> {
+        let req = req.into_inner();
+        self.answer("getcontents", req.identity(), async {
+            let inos = req.inos.iter().map(|ino| ino_from(*ino)).collect();
+            let found = self.server.contents(&self.caller(&req), inos).await?;
+            let rep = |found: Result<Found>| {
+                found.map_or_else(|error| ContentRep::refuse(&error), content_rep)
+            };
+            Ok(ContentsRep { fail: None, contents: found.into_iter().map(rep).collect() })
         })
         .await
     }

@@ -91,6 +91,7 @@ calls! {
     meta.stat_fs(StatFsReq),
     meta.access(AccessReq),
     coherence.get_content(GetContentReq),
+    coherence.get_contents(GetContentsReq),
     coherence.acquire(AcquireReq),
     coherence.release(ReleaseReq),
     coherence.rescue(RescueReq),

@@ -191,11 +191,11 @@ impl Client {
     }
 
     /// A commit of inline bytes as the whole content.
-    pub fn inline(&mut self, attr: &Attr, grant: &Grant, bytes: &'static [u8]) -> CommitReq {
+    pub fn inline(&mut self, attr: &Attr, grant: &Grant, bytes: &[u8]) -> CommitReq {
         let extent = Extent {
             off: 0,
             len: bytes.len() as u64,
-            source: Some(extent::Source::Inline(bytes.into())),
+            source: Some(extent::Source::Inline(bytes.to_vec().into())),
             object_off: 0,
         };
         self.ask(CommitReq {

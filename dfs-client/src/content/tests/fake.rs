@@ -40,6 +40,8 @@ pub(super) struct Store {
     pub(super) taken: bool,
     /// Names that commits made.
     pub(super) names: Vec<Vec<u8>>,
+    /// How many these were at each question about content.
+    pub(super) told_before: Vec<usize>,
     /// What every commit said.
     pub(super) commits: Vec<CommitReq>,
     pub(super) releases: usize,
@@ -57,6 +59,10 @@ pub(super) struct Store {
     pub(super) full: bool,
     /// Objects refused.
     pub(super) refused: u64,
+    /// Files whose contents fit into an answer.
+    pub(super) fit: usize,
+    /// Files whose contents were asked for with one call.
+    pub(super) asked_together: Vec<Vec<u64>>,
 }
 
 /// Shared by the services and the test.
@@ -275,7 +281,24 @@ impl Coherence for Fake {
     async fn get_content(&self, r: Request<GetContentReq>) -> Answer<ContentRep> {
         let r = r.into_inner();
         let from = r.range.map_or(0, |range| range.off);
-        self.answer(|s| s.content(r.ino, r.have_ver, r.data_max_bytes, from))
+        self.answer(|s| {
+            s.told_before.push(s.names.len());
+            s.content(r.ino, r.have_ver, r.data_max_bytes, from)
+        })
+    }
+    async fn get_contents(&self, r: Request<GetContentsReq>) -> Answer<ContentsRep> {
+        let inos = r.into_inner().inos;
+        self.answer(|s| {
+            let fit = &inos[..inos.len().min(s.fit)];
+            let mut one = |ino: &u64| match s.files.contains_key(ino) {
+                true => s.content(*ino, 0, u32::MAX, 0),
+                false => Err(FsError::from(Code::NotFound)),
+            };
+            let whole = |ino| one(ino).unwrap_or_else(|e| ContentRep::refuse(&e));
+            let contents = fit.iter().map(whole).collect();
+            s.asked_together.push(inos);
+            Ok(ContentsRep { fail: None, contents })
+        })
     }
     async fn acquire(&self, r: Request<AcquireReq>) -> Answer<AcquireRep> {
         self.answer(|s| s.acquire(r.get_ref()))

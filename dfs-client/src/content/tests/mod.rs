@@ -1,4 +1,5 @@
 mod ahead;
+mod beside;
 mod bytes;
 mod close;
 mod deferred;

@@ -273,6 +273,7 @@ impl Coherence for Locks {
 
     unused! {
         get_content: GetContentReq => ContentRep;
+        get_contents: GetContentsReq => ContentsRep;
         acquire: AcquireReq => AcquireRep;
         release: ReleaseReq => ReleaseRep;
         rescue: RescueReq => AcquireRep;
