@@ -25,7 +25,7 @@ const AHEAD_MAX: usize = 32;
 const LOOK_MAX: usize = 256;
 /// Fewer are fetched later, with the next ones.
 const BATCH_MIN: usize = 4;
-/// Most bytes that one call brings, unless it is one file: who opens one of them waits for all.
+/// A call that brings so many bytes asks for no other file: who opens one of them waits for all.
 const BATCH_BYTES: u64 = 256 * 1024;
 /// Directories that are remembered.
 const DIRS_MAX: usize = 256;
@@ -177,54 +177,62 @@ impl Content {
         }
     }
 
-    /// Fetches small files, many with one call. Who opens one meanwhile waits for it.
+    /// Fetches small files, many with one call.
     pub(super) async fn fetch_all(&self, inos: Vec<Ino>) -> Result<()> {
-        let mut left: VecDeque<Wanted> =
-            inos.into_iter().filter_map(|ino| self.want(ino)).collect();
-        while !left.is_empty() {
-            let mut bytes = 0;
-            let fits = |wanted: &&Wanted| {
-                bytes += wanted.view.working.size();
-                bytes <= BATCH_BYTES
-            };
-            let count = left.iter().take(CONTENTS_MAX).take_while(fits).count().max(1);
-            let inos: Vec<Ino> = left.iter().take(count).map(|wanted| wanted.file.ino).collect();
+        let mut left = VecDeque::from(inos);
+        loop {
+            let batch = self.next_batch(&mut left);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let inos: Vec<Ino> = batch.iter().map(|one| one.file.ino).collect();
             let updates = self.get_contents(&inos).await?;
             if updates.is_empty() {
                 return Err(FsError::new(Code::Invalid, "reply without contents"));
             }
-            for (ino, update) in inos.into_iter().zip(updates) {
-                let Some(wanted) = left.pop_front() else { break };
-                let taken = match update {
-                    Ok(update) => self.take_in(wanted, update).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = taken {
+            // What did not fit into the answer is asked for again.
+            left.extend(inos.into_iter().skip(updates.len()));
+            for (one, update) in batch.into_iter().zip(updates) {
+                let ino = one.file.ino;
+                if let Err(error) = self.take_in(one, update).await {
                     tracing::debug!(%ino, %error, "cannot fetch what may be read next");
                 }
             }
         }
-        Ok(())
     }
 
-    /// The file and what of it is not here; none if somebody else fetches that, or nothing is missing.
-    fn want(&self, ino: Ino) -> Option<Wanted> {
+    /// The next files, of as many bytes as one call shall bring; who opens one of them waits for it.
+    fn next_batch(&self, left: &mut VecDeque<Ino>) -> Vec<Fetching> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < CONTENTS_MAX
+            && bytes < BATCH_BYTES
+            && let Some(ino) = left.pop_front()
+        {
+            let one = self.begin_to_fetch(ino);
+            bytes += one.as_ref().map_or(0, |one| one.view.working.size());
+            batch.extend(one);
+        }
+        batch
+    }
+
+    /// None if somebody else fetches the file, or nothing of it is missing.
+    fn begin_to_fetch(&self, ino: Ino) -> Option<Fetching> {
         let attr = self.client.metadata.attr(ino)?;
         let file = self.file(ino, attr.content_ver, attr.size).ok()?;
         let view = file.view();
         let claim = view.claim(&view.working.missing(Range::ALL))?;
-        Some(Wanted { file, view, claim })
+        Some(Fetching { file, view, claim })
     }
 
-    async fn take_in(&self, wanted: Wanted, update: Update) -> Result<()> {
-        let Wanted { file, view, claim } = wanted;
-        self.adopt(&file, update).await?;
+    async fn take_in(&self, one: Fetching, update: Result<Update>) -> Result<()> {
+        let Fetching { file, view, claim } = one;
+        self.adopt(&file, update?).await?;
         self.fetch(&file, &view, &claim).await
     }
 }
 
-/// A file that is fetched, and what of it.
-struct Wanted {
+/// A file that is fetched whole, and what of it is not here.
+struct Fetching {
     file: Arc<File>,
     view: Arc<View>,
     claim: Claim,

@@ -169,7 +169,7 @@ impl Prepared<'_> {
 /// Runs `work`, and `then` with its result, to the end or to a panic. A panic is our bug: it is logged,
 /// and the reply, dropped with `then`, becomes EIO.
 ///
-/// No `async` block: what such a block takes in and then awaits lies in it twice, and some hold 5 KiB.
+/// No `async` block: what such a block takes in and then awaits lies in it twice, and some are 4 KiB.
 fn guarded<T>(
     op: &'static str,
     work: Pin<Box<impl Future<Output = T>>>,
