@@ -326,10 +326,17 @@ impl Drop for Line {
 
 #[cfg(test)]
 impl Line {
-    /// However slow the machine that runs a test was before.
+    /// However slow the machine that runs a test was before. Who has the line for a moment is waited
+    /// for; under a call it stays as it is.
     pub(super) fn forget_slowness(&self) {
-        if let Ok(mut state) = self.0.state.try_lock() {
-            state.slow_until = None;
+        loop {
+            if let Some(mut turn) = self.enter() {
+                turn.state.slow_until = None;
+                return;
+            }
+            if !self.0.brief.load(Ordering::Acquire) {
+                return;
+            }
         }
     }
 }
