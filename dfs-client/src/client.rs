@@ -225,10 +225,8 @@ impl Client {
         who: &Credentials,
         request: Q,
     ) -> Result<Q::Reply> {
-        interrupt::wait(
-            self.tell_of(|| inos.iter().filter_map(|ino| self.deferrals.get(*ino)).collect()),
-        )
-        .await?;
+        let these = || inos.iter().filter_map(|ino| self.deferrals.get(*ino)).collect();
+        interrupt::wait(self.tell_of(these)).await?;
         self.rpc.call(who, request).await
     }
 

@@ -108,6 +108,19 @@ mod tests {
         });
     }
 
+    /// See `docs/design/0043`: an `async fn` would make each of them twice as large.
+    #[test]
+    fn request_is_in_memory_once() {
+        let request = async {
+            let bytes = [1_u8; 4096];
+            std::future::pending::<()>().await;
+            bytes
+        };
+        let size = size_of_val(&request);
+        let around = wait(scope(Interrupt::default(), wait(request)));
+        assert!(size >= 4096 && size_of_val(&around) < size + 256, "{size}");
+    }
+
     #[test]
     fn wait_outside_of_a_request_just_waits() {
         assert_eq!(run(wait(async { 7 })).unwrap(), 7);

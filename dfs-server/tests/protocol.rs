@@ -14,10 +14,7 @@ fn commit_is_seen_by_the_next_reader_with_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let server = Running::start(dir.path()).await;
         let (mut a, mut b) = (Client::connect(&server, 1).await, Client::connect(&server, 2).await);
-        let created = a.create("f").await.into_result().unwrap();
-        let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
-        let commit = a.inline(&attr, &grant, b"hello");
-        a.coherence.commit(commit).await.unwrap().into_inner().into_result().unwrap();
+        let attr = a.make("f", b"hello").await;
         let found = b.lookup("f").await.attr.unwrap();
         assert_eq!((found.ino, found.size), (attr.ino, 5));
         let read =
@@ -38,11 +35,7 @@ fn contents_are_answered_in_order_as_far_as_they_fit() {
         let mut a = Client::connect(&server, 1).await;
         let mut inos = Vec::new();
         for n in 0..20u8 {
-            let created = a.create(&format!("f{n}")).await.into_result().unwrap();
-            let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
-            let commit = a.inline(&attr, &grant, &[n; 60_000]);
-            a.coherence.commit(commit).await.unwrap().into_inner().into_result().unwrap();
-            inos.push(attr.ino);
+            inos.push(a.make(&format!("f{n}"), &[n; 60_000]).await.ino);
         }
         inos.insert(1, u64::MAX);
         let ask = a.ask(GetContentsReq { inos, ..Default::default() });

@@ -220,6 +220,16 @@ fn budget_small_files_read_one_after_the_other_come_many_with_one_call() {
         });
         let together = count(&calls, "getcontents");
         assert!(together > 0 && budget::total(&calls) <= files / 10, "{calls:?}");
+        // In an order of its own, half of them missing, it costs no more calls than there are files.
+        let third = w.mount(&server, "c");
+        assert_eq!(sys::names(&third.at("d")).unwrap().len() as u64, files);
+        let ((), scattered) = budget::of(&server, || {
+            for n in 0..files / 2 {
+                let read = std::fs::read_to_string(third.at(format!("d/{n}"))).unwrap();
+                assert_eq!(read, content(n, 1));
+            }
+        });
+        assert!(budget::total(&scattered) <= files, "{scattered:?}");
         // What was fetched before anybody wanted it is as fresh as all else.
         (files / 2..files).step_by(2).for_each(|n| write(n, 2));
         for n in 0..files {

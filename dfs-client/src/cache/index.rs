@@ -180,12 +180,10 @@ fn try_open(folder: &Folder) -> Result<(Index, Vec<Listed>)> {
     let path = folder.index();
     let failed = |e| sql_error("open", &path, &e);
     let (write, read) = (connect(&path).map_err(failed)?, connect(&path).map_err(failed)?);
-    match format(&write).map_err(failed)? {
-        FORMAT => {}
-        other => {
-            let text = format!("{} has format {other}, not {FORMAT}", path.display());
-            return Err(FsError::new(Code::Io, text));
-        }
+    let format = format(&write).map_err(failed)?;
+    if format != FORMAT {
+        let text = format!("{} has format {format}, not {FORMAT}", path.display());
+        return Err(FsError::new(Code::Io, text));
     }
     let (files, places) = (list(&read).map_err(failed)?, places(&read).map_err(failed)?);
     let pack = Pack::open(&folder.small(), places)?;

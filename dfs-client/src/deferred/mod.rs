@@ -309,7 +309,7 @@ impl Deferrals {
 
     /// Gives a file another mode and owner. False: the server knows the file, or is just told of it.
     pub(crate) fn change(&self, ino: Ino, set: &SetAttr) -> bool {
-        let Some(file) = self.files().get(&ino).cloned() else { return false };
+        let Some(file) = self.get(ino) else { return false };
         // Who tells reads the change under this lock.
         match file.over.try_lock() {
             Ok(over) if !*over => {
@@ -329,7 +329,7 @@ impl Deferrals {
         if self.is_empty() {
             return None;
         }
-        let file = self.files().get(&ino).cloned()?;
+        let file = self.get(ino)?;
         let over = Arc::clone(&file.over).lock_owned().await;
         (!*over).then_some(Telling { file, over })
     }

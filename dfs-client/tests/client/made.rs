@@ -1,13 +1,12 @@
 //! Directories that are made when they are sent (`docs/design/0041`).
 
-use crate::fake::{Fake, Fate, ROOT, Recorder, State, asked, run, tree};
+use crate::fake::{Fake, Fate, ROOT, Recorder, asked, run, tree};
 use dfs_client::config::Patience;
 use dfs_client::vfs::{Entry, Found, Vfs};
 use dfs_client::waiting::Leave;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, Ino, Result};
 use dfs_proto::v1::StatFsReq;
-use dfs_proto::v1::inval_item::What;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -58,13 +57,7 @@ fn directory_is_made_when_it_is_sent_and_not_given_back_before_it_is_answered() 
         assert!(!fake.with(|s| s.names.contains_key(&b"c"[..])), "it is not carried out");
         assert_eq!(found(&vfs, b"c").await, Some(made.ino));
         assert!(vfs.client().metadata.is_delegated(made.ino));
-        let asked = fake.push(vec![What::Undelegate(ROOT)]);
-        let later = fake.push(vec![What::Attr(77)]);
-        let answered = |number| move |s: &State| s.acks.iter().any(|ack| ack.number == number);
-        fake.until("a later push is answered", answered(later)).await;
-        assert!(!fake.with(|s| answered(asked)(s)));
-        fake.with(|s| s.held = false);
-        fake.until("it is given back", answered(asked)).await;
+        fake.directory_is_given_back_behind_what_is_held().await;
         assert_eq!(fake.with(|s| s.names[&b"c"[..]]), made.ino.0);
         assert!(vfs.client().metadata.is_delegated(made.ino), "nobody looks into this one");
     });

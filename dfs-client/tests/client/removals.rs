@@ -7,7 +7,6 @@ use dfs_client::waiting::Leave;
 use dfs_core::access::Credentials;
 use dfs_core::{Code, Ino, Result};
 use dfs_proto::v1::StatFsReq;
-use dfs_proto::v1::inval_item::What;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -133,13 +132,7 @@ fn directory_is_given_back_when_its_removals_are_over() {
     run(async {
         let (fake, vfs, _kernel, _dir) = alone().await;
         unlink(&vfs, b"a").await;
-        let asked = fake.push(vec![What::Undelegate(ROOT)]);
-        let later = fake.push(vec![What::Attr(77)]);
-        let answered = |number| move |s: &State| s.acks.iter().any(|ack| ack.number == number);
-        fake.until("a later push is answered", answered(later)).await;
-        assert!(!fake.with(|s| answered(asked)(s)));
-        fake.with(|s| s.held = false);
-        fake.until("it is given back", answered(asked)).await;
+        fake.directory_is_given_back_behind_what_is_held().await;
         assert_eq!(names(&fake), [b"b", b"c"]);
         fake.with(|s| (s.delegates, s.held) = (false, true));
         fake.fate("unlink", Fate::Held);

@@ -172,22 +172,18 @@ impl Prepared<'_> {
 /// No `async` block: what such a block takes in and then awaits lies in it twice, and some are 4 KiB.
 fn guarded<T>(
     op: &'static str,
-    work: Pin<Box<impl Future<Output = T>>>,
+    mut work: Pin<Box<impl Future<Output = T>>>,
     then: impl FnOnce(T),
 ) -> impl Future<Output = ()> {
-    let mut all = Some((work, then));
+    let mut then = Some(then);
     poll_fn(move |cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            let (work, _) = all.as_mut().expect("not polled after its end");
             let result = ready!(work.as_mut().poll(cx));
-            if let Some((_, then)) = all.take() {
-                then(result);
-            }
+            then.take().expect("not polled after its end")(result);
             Poll::Ready(())
         }));
         polled.unwrap_or_else(|panic| {
             report(op, &*panic);
-            all = None;
             Poll::Ready(())
         })
     })

@@ -48,6 +48,10 @@ impl NameServer {
         wanted: Wanted,
     ) -> Result<Found> {
         self.may_read(caller)?;
+        self.found(caller, ino, wanted).await
+    }
+
+    async fn found(self: &Arc<Self>, caller: &Caller, ino: Ino, wanted: Wanted) -> Result<Found> {
         for _ in 0..REREADS {
             let promised = self.promise_attr(caller, ino);
             let found = consistent(&self.context(caller), &*self.store, ino, wanted)?;
@@ -84,7 +88,7 @@ impl NameServer {
         let wanted = Wanted { have_ver: 0, data_max, range: Range::ALL, opened: true };
         let (mut contents, mut bytes) = (Vec::new(), 0);
         for ino in inos.into_iter().take(CONTENTS_MAX) {
-            let found = self.content(caller, ino, wanted).await;
+            let found = self.found(caller, ino, wanted).await;
             bytes += found.as_ref().map_or(0, |found| found.attr.size);
             contents.push(found);
             if bytes >= data_max {

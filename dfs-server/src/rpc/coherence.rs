@@ -30,7 +30,6 @@ fn content_rep(found: Found) -> ContentRep {
         ver,
         size: content.attr.size,
         unit: content.unit,
-        // Bytes that come along need no description; their extents still name the objects.
         extents: content.extents.iter().map(extent_to).collect(),
         more: content.more,
     });

@@ -4,6 +4,7 @@
 pub mod calls;
 pub mod process;
 
+use dfs_proto::call::Reply as _;
 use dfs_proto::call::Request;
 use dfs_proto::v1::calls_client::CallsClient;
 use dfs_proto::v1::coherence_client::CoherenceClient;
@@ -188,6 +189,15 @@ impl Client {
         let request = LookupReq { dir: 1, name: name.to_owned().into(), ..LookupReq::default() };
         let request = self.ask(request);
         self.meta.lookup(request).await.unwrap().into_inner()
+    }
+
+    /// Makes a file of these bytes in the root.
+    pub async fn make(&mut self, name: &str, bytes: &[u8]) -> Attr {
+        let created = self.create(name).await.into_result().unwrap();
+        let (attr, grant) = (created.attr.unwrap(), created.grant.unwrap());
+        let commit = self.inline(&attr, &grant, bytes);
+        self.coherence.commit(commit).await.unwrap().into_inner().into_result().unwrap();
+        attr
     }
 
     /// A commit of inline bytes as the whole content.

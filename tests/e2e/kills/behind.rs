@@ -64,11 +64,8 @@ pub fn kills_of_the_server<T>(
         let done = work(&a.at(&folder), &mut random);
         server.kill();
         server.start();
-        match round % 2 {
-            0 => check(&b, &folder, &done),
-            _ => check(&a, &folder, &done),
-        }
-        check(&a, &folder, &done);
+        let order = if round % 2 == 0 { [&b, &a] } else { [&a, &b] };
+        order.iter().for_each(|mount| check(mount, &folder, &done));
     }
     w.say(format!("{kills} kills of the server: all is there"));
 }

@@ -160,7 +160,8 @@ impl Store {
                 extents: stored.map(convert::extent_to).collect(),
                 more: false,
             });
-            if manifest.size() <= u64::from(max) {
+            let objects = sources.iter().any(|e| matches!(e.source, Source::Object(..)));
+            if objects && manifest.size() <= u64::from(max) {
                 reply.data = Some(self.bytes(ino).into());
             }
         }
@@ -290,12 +291,11 @@ impl Coherence for Fake {
         let inos = r.into_inner().inos;
         self.answer(|s| {
             let fit = &inos[..inos.len().min(s.fit)];
-            let mut one = |ino: &u64| match s.files.contains_key(ino) {
-                true => s.content(*ino, 0, u32::MAX, 0),
-                false => Err(FsError::from(Code::NotFound)),
+            let mut whole = |ino: &u64| {
+                let content = s.content(*ino, 0, u32::MAX, 0);
+                content.unwrap_or_else(|e| ContentRep::refuse(&e))
             };
-            let whole = |ino| one(ino).unwrap_or_else(|e| ContentRep::refuse(&e));
-            let contents = fit.iter().map(whole).collect();
+            let contents = fit.iter().map(&mut whole).collect();
             s.asked_together.push(inos);
             Ok(ContentsRep { fail: None, contents })
         })

@@ -175,6 +175,17 @@ impl Fake {
         calls.calls.iter().filter(|(v, _)| *v == verb).map(|(_, c)| c.op_id).collect()
     }
 
+    /// Asks for the directory: it is not given back while calls are held, and then it is.
+    pub async fn directory_is_given_back_behind_what_is_held(&self) {
+        let asked = self.push(vec![v1::inval_item::What::Undelegate(ROOT)]);
+        let later = self.push(vec![v1::inval_item::What::Attr(77)]);
+        let answered = |number| move |s: &State| s.acks.iter().any(|ack| ack.number == number);
+        self.until("a later push is answered", answered(later)).await;
+        assert!(!self.with(|s| answered(asked)(s)));
+        self.with(|s| s.held = false);
+        self.until("it is given back", answered(asked)).await;
+    }
+
     /// Tells the client that things change.
     pub fn push(&self, what: Vec<v1::inval_item::What>) -> u64 {
         self.with(|s| {
