@@ -33,6 +33,11 @@ pub trait KernelCache: Send + Sync {
     /// Forgets cached pages of an inode that have a byte in `range`, in the background, then calls
     /// `done`.
     fn forget_pages(&self, ino: Ino, range: Range, done: Box<dyn FnOnce() + Send>);
+    /// Fills the pages of an inode with all its bytes, at once; false: the kernel did not take them. It
+    /// locks a page while a read of it is under way, so nobody may have the inode open.
+    fn give_pages(&self, _: Ino, _: &[u8]) -> bool {
+        false
+    }
     /// Makes the kernel revalidate every entry and directory it knows.
     fn bump_epoch(&self);
 }

@@ -121,6 +121,8 @@ pub const DIRECT_BUFFERS: usize = 16;
 pub const READ_ONCE: usize = 16_384;
 /// Checksums cover this many bytes each, in objects and in cache files.
 pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
+/// Files up to this many bytes have their pages given to the kernel when they are opened.
+pub const PAGES_GIVEN_MAX: u64 = 64 * 1024;
 /// Files below this many bytes are not read past the daemon (passthrough): what an open of them costs
 /// more is not won back.
 pub const PASSTHROUGH_MIN: u64 = 1024 * 1024;

@@ -1,6 +1,7 @@
 //! Data (PROTOCOL G2, G4): what was closed there is read here, whole.
 
 mod follow;
+mod given;
 mod pages;
 mod passthrough;
 mod racing;

@@ -139,7 +139,7 @@ impl Content {
                 drop(state);
                 self.tell_kernel(file, off);
             }
-            None if changed.is_empty() => state.move_pages(ver),
+            None if changed.is_empty() => state.pages = state.pages.move_to(ver),
             None => state.pages = Pages::Mixed,
         }
         Ok(())
@@ -214,15 +214,6 @@ fn advance_in_place(
     }
     *view.manifest() = manifest;
     Ok(())
-}
-
-impl State {
-    /// The pages of the version so far are those of `ver` too.
-    pub(crate) fn move_pages(&mut self, ver: u64) {
-        if let Pages::Of(_) = self.pages {
-            self.pages = Pages::Of(ver);
-        }
-    }
 }
 
 /// A version to go on with.

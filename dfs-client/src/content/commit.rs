@@ -366,7 +366,7 @@ impl Content {
         let mut state = file.lock();
         state.unsure = false;
         if job.content {
-            state.move_pages(ver);
+            state.pages = state.pages.move_to(ver);
         }
         state.unstage(job);
         let clean =

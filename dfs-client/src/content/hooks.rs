@@ -162,7 +162,7 @@ impl ContentHooks for Content {
                 self.announce(&file, &mut state);
             }
         } else if state.telling == 0
-            && (state.pages == Pages::Of(attr.content_ver) || state.shows(attr.content_ver))
+            && (state.pages.show(attr.content_ver) || state.shows(attr.content_ver))
         {
             return Box::pin(async {});
         }

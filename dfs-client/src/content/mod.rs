@@ -15,6 +15,7 @@ mod close;
 mod commit;
 mod deferred;
 mod fetch;
+mod given;
 mod handle;
 mod hooks;
 mod inode;
@@ -44,18 +45,14 @@ use dfs_core::inode_state::{Effect, Event};
 use dfs_core::limits::AHEAD_OF_ALL;
 use dfs_core::{BootTime, Ino, Result};
 use dfs_proto::v1;
-use inode::{File, Pages, State};
-use lru::LruCache;
+use inode::{File, State};
 pub(crate) use remote::held;
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Semaphore;
 
 /// Files without open handle that are remembered with their extents.
 const IDLE_FILES_MAX: usize = 1024;
-/// Inodes of which is remembered what the kernel may have in its page cache.
-const PAGES_KNOWN_MAX: usize = 65_536;
 
 /// The content layer of one client.
 pub struct Content {
@@ -72,6 +69,7 @@ pub struct Content {
     /// Taken before any other lock, and for a moment.
     beside: Mutex<beside::Beside>,
     passthrough: passthrough::Passthrough,
+    giving: given::Giving,
     /// What tells the server of files that an earlier daemon made; held by who tells.
     left_over: tokio::sync::Mutex<Vec<v1::CommitReq>>,
     me: Weak<Content>,
@@ -83,7 +81,7 @@ struct Files {
     /// Files that have a lease, unsaved bytes or a promise to look after: `Tick` is for them.
     active: BTreeSet<Ino>,
     /// What the kernel may have of files that are not `known`.
-    pages: LruCache<Ino, u64>,
+    pages: given::Remembered,
     /// Files whose unsaved bytes are in the recovery area, with the names of the entries there.
     conflicts: HashMap<Ino, String>,
     /// Number of known files at which the idle ones are looked for.
@@ -93,8 +91,6 @@ struct Files {
 impl Content {
     /// The content layer over a cache.
     fn new(client: Arc<Client>, cache: Arc<Cache>, recovered: Arc<RecoveryArea>) -> Arc<Content> {
-        let pages =
-            NonZeroUsize::new(PAGES_KNOWN_MAX).map_or_else(LruCache::unbounded, LruCache::new);
         let passthrough = passthrough::Passthrough::new(&client.config);
         Arc::new_cyclic(|me| Content {
             client,
@@ -105,12 +101,13 @@ impl Content {
             files: Mutex::new(Files {
                 known: HashMap::new(),
                 active: BTreeSet::new(),
-                pages,
+                pages: given::Remembered::new(),
                 conflicts: HashMap::new(),
                 sweep_at: IDLE_FILES_MAX,
             }),
             beside: Mutex::new(beside::Beside::new()),
             passthrough,
+            giving: given::Giving::default(),
             left_over: tokio::sync::Mutex::default(),
             me: me.clone(),
         })
@@ -157,8 +154,7 @@ impl Content {
         // The disk is touched without the lock; of two that race here the first one wins.
         let file = Arc::new(File::new(self.cache.open_file(ino, ver, size)?, None));
         let mut files = self.files();
-        let pages = files.pages.pop(&ino).map_or(Pages::Mixed, Pages::Of);
-        file.lock().pages = pages;
+        file.lock().pages = files.pages.take(ino, ver);
         let file = Arc::clone(files.known.entry(ino).or_insert(file));
         files.limit();
         Ok(file)
@@ -228,9 +224,8 @@ impl Files {
             .collect();
         for ino in gone {
             let Some(file) = self.known.remove(&ino) else { continue };
-            if let Pages::Of(ver) = file.lock().pages {
-                self.pages.put(ino, ver);
-            }
+            let pages = file.lock().pages;
+            self.pages.put(ino, pages);
         }
         // Those that are in use were looked at in vain: not again before there are half as many more.
         self.sweep_at = self.known.len() + self.known.len().max(IDLE_FILES_MAX) / 2;

@@ -12,7 +12,7 @@ use crate::vfs::{OpenFlags, Opened};
 use dfs_core::access::{Credentials, Privilege};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::inode_state::{Effect, Event, Held};
-use dfs_core::limits::REPLY_DATA_MAX;
+use dfs_core::limits::{PASSTHROUGH_MIN, REPLY_DATA_MAX};
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::sync::Arc;
@@ -63,6 +63,33 @@ impl Content {
         }
         let flags = if flags.truncate { past_pages(flags) } else { flags };
         Ok(self.opened(counted, who, flags, snapshot))
+    }
+
+    /// As [`open`](Content::open) to read a small file, if nothing has to be waited for; none: the file is
+    /// not opened. `who` is asked only if it is.
+    pub fn open_now(
+        &self,
+        who: impl FnOnce() -> Credentials,
+        ino: Ino,
+        flags: OpenFlags,
+    ) -> Option<Opened> {
+        let reads = flags.read && !flags.write && !flags.truncate;
+        let config = &self.client.config;
+        if !reads || config.rwlock || config.reads == Reads::Snapshot {
+            return None;
+        }
+        self.client.session.lease_left()?;
+        let attr = self.client.metadata.attr(ino)?;
+        if attr.kind != Kind::File || attr.size >= PASSTHROUGH_MIN {
+            return None;
+        }
+        let file = self.file(ino, attr.content_ver, attr.size).ok()?;
+        if !self.is_current(&file, &attr) || !file.lock().is_quiet() {
+            return None;
+        }
+        let counted = Counted::new(self, &file, flags).ok()?;
+        self.fetch_early(&file);
+        Some(self.opened(counted, &who(), flags, None))
     }
 
     /// Opens a file that the server just created for us, with its lease if it gave one.

@@ -71,7 +71,9 @@ impl Content {
     /// Decides how the kernel opens a handle, and counts it.
     pub(super) fn decide(&self, (fh, handle): (u64, Arc<Handle>)) -> Opened {
         let (kind, flags) = (handle.kind(), handle.flags);
+        let gate = handle.file.gate.try_read();
         let state = &mut *handle.file.lock();
+        let is_first = state.mode.handles() == 0;
         let (mode, size) = (state.mode.mode(), state.view.working.size());
         let available = mode == Mode::Idle
             && kind == OpenKind::Read
@@ -93,7 +95,12 @@ impl Content {
             state.mapped_by = Some(handle.who.clone());
             self.passthrough.mapped().insert(handle.file.ino);
         }
-        self.answer(state, (fh, flags), opened_as)
+        let opened = self.answer(state, (fh, flags), opened_as);
+        // What moves the bytes has closed the gate.
+        if is_first && gate.is_ok() && kind == OpenKind::Read && opened.keep_cache {
+            self.give(&handle.file, state);
+        }
+        opened
     }
 
     /// Waits a moment for handles that are being closed, if a reader would be passthrough without them:
@@ -143,9 +150,11 @@ impl Content {
         let keep_cache = match opened_as {
             OpenAs::Cached => {
                 let ver = state.view.working.version();
-                let keep = state.pages == Pages::Of(ver);
-                // Without leave to keep them the kernel drops its pages now.
-                state.pages = Pages::Of(ver);
+                let keep = state.pages.show(ver);
+                if !keep {
+                    // Without leave to keep them the kernel drops its pages now.
+                    state.pages = Pages::Of(ver);
+                }
                 keep
             }
             OpenAs::Direct => false,
@@ -155,6 +164,9 @@ impl Content {
                 false
             }
         };
+        if flags.write {
+            state.pages = state.pages.some();
+        }
         let direct_io = matches!(opened_as, OpenAs::Direct | OpenAs::PassthroughDirect);
         // Who only reads has nothing to save. Of large files every end is awaited (`outlast_closing`).
         let flush = flags.write || state.view.working.size() >= PASSTHROUGH_MIN;
@@ -262,6 +274,12 @@ impl State {
     /// Whether the kernel reads the working file by itself.
     pub(crate) fn is_passed(&self) -> bool {
         self.mode.mode() == Mode::Passthrough
+    }
+
+    /// Whether another small reader has nothing to wait for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let small = self.view.working.size() < PASSTHROUGH_MIN;
+        small && !self.is_passed() && self.telling == 0
     }
 
     /// Whether such readers see parts of an older version.

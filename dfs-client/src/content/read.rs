@@ -21,6 +21,7 @@ impl Content {
     ///
     /// Errors: `BadHandle` if the file is not open for reading; `Io` if bytes cannot be had.
     pub async fn read(&self, fh: u64, off: u64, len: u32) -> Result<Vec<u8>> {
+        self.giving.read();
         let handle = self.handles.get(fh)?;
         if !handle.flags.read {
             return Err(FsError::new(Code::BadHandle, "not open for reading"));

@@ -97,6 +97,20 @@ impl Vfs {
         self.content.open(who, ino, flags).await
     }
 
+    /// As [`open`](Vfs::open), for a reader of what is known here; none: it is not opened. `who` is asked
+    /// only if it is, and no server hears of it.
+    pub fn open_now(
+        &self,
+        who: impl FnOnce() -> Credentials,
+        ino: Ino,
+        flags: OpenFlags,
+    ) -> Option<Opened> {
+        match self.client.session.root_squash() {
+            true => None,
+            false => self.content.open_now(who, ino, flags),
+        }
+    }
+
     /// The kernel did not take the file that backs a handle: says how it is opened instead, and backs no
     /// handle from now on. To be called before the handle is known to the kernel. Errors: `BadHandle`.
     pub fn open_without_passthrough(&self, fh: u64) -> Result<Opened> {

@@ -35,17 +35,18 @@ impl OpenReply for ReplyOpen {
 }
 
 pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
-    let (vfs, who, ino) = (call.vfs(), call.exactly_who(&[Privilege::SetId]), call.ino);
+    let (vfs, ino, flags) = (call.vfs(), call.ino, flags::open(bits));
     let (answering, backings, op) = (call.vfs(), call.driver.backings.clone(), call.op);
     let locks = call.driver.lock_owners.clone();
-    let work = async move {
-        let mut opened = vfs.open(&who, ino, flags::open(bits)).await?;
+    let answer = move |reply, mut opened: Opened| {
         opened.flush |= locks.need_flush(ino);
-        Ok(opened)
+        passthrough::answer((&answering, &backings), (op, ino), reply, &opened);
     };
-    call.serve(reply, work, move |reply, handle| {
-        passthrough::answer((&answering, &backings), (op, ino), reply, &handle);
-    });
+    let now = || vfs.open_now(|| call.who_in_short(), ino, flags).map(Ok);
+    let Some(reply) = call.serve_now(reply, now, answer.clone()) else { return };
+    let who = call.exactly_who(&[Privilege::SetId]);
+    let work = async move { vfs.open(&who, ino, flags).await };
+    call.serve(reply, work, answer);
 }
 
 /// A descriptor was closed: commit, then give up the locks of its process (PROTOCOL 4.6: what was
@@ -65,6 +66,8 @@ pub fn release(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
     let owners = call.driver.lock_owners.released(ino, fh);
     call.driver.backings.released(fh);
+    let now = || owners.is_empty().then(|| vfs.release(fh));
+    let Some(reply) = call.serve_now(reply, now, |reply, ()| reply.ok()) else { return };
     let work = async move {
         let mut released = vfs.release(fh);
         for owner in owners {

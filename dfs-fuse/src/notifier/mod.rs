@@ -118,6 +118,11 @@ impl KernelCache for Notifier {
         call(refused.into_iter().collect());
     }
 
+    /// On the thread of the caller.
+    fn give_pages(&self, ino: Ino, bytes: &[u8]) -> bool {
+        self.shared.sink.get().is_some_and(|sink| sink.give(ino, bytes))
+    }
+
     fn bump_epoch(&self) {
         self.shared.lock().epoch_wanted = true;
         self.shared.quick.notify_one();

@@ -35,6 +35,9 @@ pub trait Sink: Send + Sync {
     fn entry(&self, entry: &StaleEntry);
     /// Forgets the pages of a range, or the listing of a directory. May block while they are read.
     fn pages(&self, ino: Ino, range: Range);
+    /// Fills the pages of an inode from its beginning; false: the kernel did not take them. Blocks while
+    /// they are read.
+    fn give(&self, ino: Ino, bytes: &[u8]) -> bool;
 }
 
 /// The kernel behind a `/dev/fuse` descriptor.
@@ -93,6 +96,13 @@ impl Sink for Device {
         // Zero: to the end.
         let len = i64::try_from(range.len()).unwrap_or(0);
         report("pages", self.notifier.inval_inode(self.numbers.to_kernel(ino), off, len));
+    }
+
+    fn give(&self, ino: Ino, bytes: &[u8]) -> bool {
+        let given = self.notifier.store(self.numbers.to_kernel(ino), 0, bytes);
+        let taken = given.is_ok();
+        report("given pages", given);
+        taken
     }
 }
 

@@ -4,6 +4,7 @@ mod bytes;
 mod close;
 mod deferred;
 mod fake;
+mod given;
 mod passthrough;
 mod rig;
 mod room;
