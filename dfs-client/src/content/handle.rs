@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Smallest step of reading ahead.
 const AHEAD_MIN: u64 = 256 * 1024;
 /// Largest distance that is read ahead.
-pub(crate) const AHEAD_MAX: u64 = 8 * 1024 * 1024;
+const AHEAD_MAX: u64 = 32 * 1024 * 1024;
 /// What lies so far behind a reader it has done with.
 const BEHIND: u64 = 8 * 1024 * 1024;
 /// It is told of so many bytes at a time.
@@ -40,9 +40,9 @@ pub(crate) struct Handle {
 struct Recent {
     /// Failures of the file this handle has reported.
     reported: u64,
-    /// Where a sequential reader goes on, and how far ahead of it is read.
+    /// Where a sequential reader goes on, and how much it has read so.
     next: u64,
-    window: u64,
+    run: u64,
     /// The end of what was read, but for a jump; and up to where it was told as left behind.
     front: u64,
     left: u64,
@@ -115,16 +115,9 @@ impl Handle {
         self.recent().reported = failures;
     }
 
-    /// How far to read ahead after a read from `off` to `end`: nothing unless the reader is
-    /// sequential; doubled with every step.
+    /// How far to read ahead after a read from `off` to `end`.
     pub(crate) fn ahead(&self, off: u64, end: u64) -> u64 {
-        let mut recent = self.recent();
-        recent.window = match recent.next == off && off != end {
-            true => (recent.window * 2).clamp(AHEAD_MIN, AHEAD_MAX),
-            false => 0,
-        };
-        recent.next = end;
-        recent.window
+        self.recent().ahead(off, end)
     }
 
     /// What a reader from front to back is done with, after a read from `off` to `end`: each byte once,
@@ -145,6 +138,22 @@ impl Handle {
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// Nothing unless the reader is sequential, else twice as far as it has come so.
+    fn ahead(&mut self, off: u64, end: u64) -> u64 {
+        let len = end - off;
+        // Of the requests of a sequential reader some are under way at a time, and come in any order.
+        let slack = if self.run > 0 { 2 * len } else { 0 };
+        let goes_on = off.abs_diff(self.next) <= slack;
+        if goes_on && end <= self.next {
+            return 0;
+        }
+        self.run = if goes_on { self.run + len } else { 0 };
+        self.next = end;
+        if goes_on { (2 * self.run).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 }
     }
 }
 
@@ -183,5 +192,41 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Handle>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// How far is read ahead after reads of so many bytes at such offsets, counted in them.
+    fn ahead<const N: usize>(len: u64, offsets: [u64; N]) -> [u64; N] {
+        let mut recent = Recent::default();
+        offsets.map(|off| recent.ahead(off * len, (off + 1) * len))
+    }
+
+    #[test]
+    fn reading_ahead_goes_twice_as_far_as_was_read_in_a_row() {
+        assert_eq!(ahead(MIB, [0, 1, 2]), [2 * MIB, 4 * MIB, 6 * MIB]);
+        assert_eq!(ahead(MIB, std::array::from_fn::<_, 40, _>(|n| n as u64))[39], AHEAD_MAX);
+        assert_eq!(ahead(4096, [0, 1]), [AHEAD_MIN, AHEAD_MIN]);
+        assert_eq!(ahead(4096, [7, 8, 9]), [0, AHEAD_MIN, AHEAD_MIN], "begins where it will");
+        assert_eq!(Recent::default().ahead(0, 0), 0, "an empty file");
+    }
+
+    #[test]
+    fn reading_ahead_goes_on_when_requests_change_places() {
+        let ahead = ahead(MIB, [0, 1, 3, 2, 4, 5]);
+        assert_eq!(ahead, [2, 4, 6, 0, 8, 10].map(|mib| mib * MIB));
+    }
+
+    #[test]
+    fn reading_ahead_ends_with_the_row() {
+        assert_eq!(ahead(MIB, [0, 1, 9, 30, 3]), [2 * MIB, 4 * MIB, 0, 0, 0]);
+        assert_eq!(ahead(MIB, [0, 1, 9, 10]), [2 * MIB, 4 * MIB, 0, 2 * MIB]);
+        let back = ahead(4096, [9, 8, 7, 6, 5]);
+        assert_eq!(back, [0; 5], "backwards");
     }
 }

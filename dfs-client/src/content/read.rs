@@ -15,6 +15,9 @@ use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What is read ahead for one reader takes at most this part of the cache.
+const AHEAD_PART: u64 = 8;
+
 impl Content {
     /// Reads up to `len` bytes at `off`; fewer only at the end of the file. All bytes are of one
     /// version (G4).
@@ -62,7 +65,7 @@ impl Content {
 
     /// Fetches in the background what a sequential reader will want next.
     fn read_ahead(&self, handle: &Handle, view: &Arc<View>, off: u64, end: u64) {
-        let window = handle.ahead(off, end);
+        let window = handle.ahead(off, end).min(self.cache.limit() / AHEAD_PART);
         if window == 0 {
             return;
         }
