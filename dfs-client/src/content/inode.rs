@@ -182,6 +182,12 @@ impl File {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The kernel asks for some pages: it does not have all of them, or not any more.
+    pub(crate) fn asked_for_pages(&self) {
+        let mut state = self.lock();
+        state.pages = state.pages.some();
+    }
+
     /// The current view.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.lock().view)

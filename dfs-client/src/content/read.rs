@@ -40,6 +40,7 @@ impl Content {
                 let _gate = handle.file.gate.read().await;
                 if handle.kind() != OpenKind::Direct {
                     handle.file.gave_pages.store(true, Ordering::SeqCst);
+                    handle.file.asked_for_pages();
                 }
                 let view = handle.view();
                 if let ReadOutcome::Bytes(_) = view.working.read(range, &mut bytes)? {

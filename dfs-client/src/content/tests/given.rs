@@ -71,6 +71,11 @@ fn pages_are_given_once_and_again_when_they_may_be_gone() {
         assert_eq!(kernel.given(), [b"seven"]);
         open_and_close(&rig, 7, "r").await;
         assert!(kernel.given().is_empty(), "it has them");
+        let fh = rig.open(7, "r").await;
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"seven");
+        rig.content.release(fh).unwrap();
+        open_and_close(&rig, 7, "r").await;
+        assert_eq!(kernel.given(), [b"seven"], "it had dropped them");
         let fh = rig.open(7, "w").await;
         rig.content.write(fh, 0, b"other", false).await.unwrap();
         rig.content.flush(fh).await.unwrap();
