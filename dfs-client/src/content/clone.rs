@@ -58,7 +58,7 @@ impl Content {
             return Err(FsError::new(Code::Invalid, "source and target overlap"));
         }
         if len <= INLINE_MAX {
-            let bytes = self.read(src, src_off, len as u32).await?;
+            let bytes = self.read_through(&from, src_off, len as u32).await?;
             self.giving.copied();
             let kill_suid = !to.who.may(Privilege::SetId);
             return Ok(self.write(dst, dst_off, &bytes, kill_suid).await? as u64);

@@ -24,8 +24,21 @@ impl Content {
     ///
     /// Errors: `BadHandle` if the file is not open for reading; `Io` if bytes cannot be had.
     pub async fn read(&self, fh: u64, off: u64, len: u32) -> Result<Vec<u8>> {
-        self.giving.read();
         let handle = self.handles.get(fh)?;
+        self.giving.read();
+        if handle.kind() != OpenKind::Direct {
+            handle.file.asked_for_pages();
+        }
+        self.read_through(&handle, off, len).await
+    }
+
+    /// As [`read`](Content::read), for others than the kernel.
+    pub(super) async fn read_through(
+        &self,
+        handle: &Handle,
+        off: u64,
+        len: u32,
+    ) -> Result<Vec<u8>> {
         if !handle.flags.read {
             return Err(FsError::new(Code::BadHandle, "not open for reading"));
         }
@@ -40,12 +53,11 @@ impl Content {
                 let _gate = handle.file.gate.read().await;
                 if handle.kind() != OpenKind::Direct {
                     handle.file.gave_pages.store(true, Ordering::SeqCst);
-                    handle.file.asked_for_pages();
                 }
                 let view = handle.view();
                 if let ReadOutcome::Bytes(_) = view.working.read(range, &mut bytes)? {
-                    self.read_ahead(&handle, &view, off, off + bytes.len() as u64);
-                    self.drop_behind(&handle, off, off + bytes.len() as u64);
+                    self.read_ahead(handle, &view, off, off + bytes.len() as u64);
+                    self.drop_behind(handle, off, off + bytes.len() as u64);
                     return Ok(bytes);
                 }
                 view

@@ -111,6 +111,8 @@ fn removal_waits_for_a_server_that_does_not_answer() {
         assert!(waits(&vfs, &mut removed).await && fake.with(|s| sent(s)) == 3);
         fake.with(|s| s.held = false);
         removed.await.unwrap().unwrap();
+        // It was answered when it was sent.
+        fake.until("both are carried out", |s| s.names.len() == 1).await;
         assert_eq!(names(&fake), [b"c"]);
     });
 }
