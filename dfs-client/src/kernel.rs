@@ -33,9 +33,11 @@ pub trait KernelCache: Send + Sync {
     /// Forgets cached pages of an inode that have a byte in `range`, in the background, then calls
     /// `done`.
     fn forget_pages(&self, ino: Ino, range: Range, done: Box<dyn FnOnce() + Send>);
-    /// Fills the pages of an inode with all its bytes, at once; false: the kernel did not take them. It
-    /// locks a page while a read of it is under way, so nobody may have the inode open.
-    fn give_pages(&self, _: Ino, _: &[u8]) -> bool {
+    /// Fills the pages of inode `ino` with `bytes`, which are all it has, before it returns; false: the
+    /// kernel did not take them. To be called only while nobody has the inode open: it blocks as long as
+    /// a read of the inode is under way.
+    fn give_pages(&self, ino: Ino, bytes: &[u8]) -> bool {
+        let _ = (ino, bytes);
         false
     }
     /// Makes the kernel revalidate every entry and directory it knows.

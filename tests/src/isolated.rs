@@ -51,5 +51,5 @@ pub(crate) fn run(name: &str, mounts: Mounts, limit: Duration) {
         .env(VARIABLE, name);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = Running::start(command).end_within(limit);
-    assert!(status.success(), "{name} failed, see above");
+    assert!(status.success(), "{name} failed, see above: {status}");
 }

@@ -21,7 +21,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "dfs-client/src/metadata/places.rs",
             "dfs-client/src/metadata/siblings.rs",
             "dfs-client/src/content/beside.rs",
-            "dfs-client/src/content/given.rs",
+            "dfs-client/src/content/pages.rs",
             "dfs-server/src/filestore/once.rs",
             "dfs-server/src/metastore/recent.rs",
         ],

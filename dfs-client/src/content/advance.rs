@@ -1,7 +1,8 @@
 //! Moving to a newer version (PROTOCOL 4.3): what is the same in both stays local.
 
-use super::inode::{File, Pages, State};
+use super::inode::{File, State};
 use super::manifest::Manifest;
+use super::pages::Pages;
 use super::remote::{Update, Wanted, system};
 use super::view::View;
 use super::{Content, Ino};

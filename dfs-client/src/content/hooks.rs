@@ -1,7 +1,8 @@
 //! What the metadata side and the session ask of the content layer.
 
 use super::Content;
-use super::inode::{File, Pages};
+use super::inode::File;
+use super::pages::Pages;
 use super::remote::system;
 use crate::client::{ContentHooks, Later, Restated};
 use dfs_core::access::Credentials;

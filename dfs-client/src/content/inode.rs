@@ -2,6 +2,7 @@
 
 use super::ahead::Batch;
 use super::manifest::Manifest;
+use super::pages::Pages;
 use super::view::{View, base_size};
 use crate::cache::WorkingFile;
 use dfs_core::access::Credentials;
@@ -17,38 +18,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as Queue, Notify, RwLock};
-
-/// What the kernel may have of an inode in its page cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pages {
-    /// Nothing, or only pages that equal this version with the local changes.
-    Of(u64),
-    /// As `Of`, and it was given all of them.
-    All(u64),
-    /// Pages of several versions, or nobody knows.
-    Mixed,
-}
-
-impl Pages {
-    /// Whether no page differs from version `ver` with the local changes.
-    pub(crate) fn show(self, ver: u64) -> bool {
-        self == Pages::Of(ver) || self == Pages::All(ver)
-    }
-
-    /// The same content is version `ver` now.
-    pub(crate) fn move_to(self, ver: u64) -> Pages {
-        match self {
-            Pages::Of(_) => Pages::Of(ver),
-            Pages::All(_) => Pages::All(ver),
-            Pages::Mixed => Pages::Mixed,
-        }
-    }
-
-    /// Some of them may be gone.
-    pub(crate) fn some(self) -> Pages {
-        if let Pages::All(ver) = self { Pages::Of(ver) } else { self }
-    }
-}
 
 /// The content of one inode. Order of locks: `lease_queue`, `commit_queue`, `gate`, state; the state
 /// is never held across a wait.

@@ -22,6 +22,7 @@ mod inode;
 mod lease;
 mod manifest;
 mod open;
+mod pages;
 mod passthrough;
 mod plan;
 mod read;
@@ -81,7 +82,7 @@ struct Files {
     /// Files that have a lease, unsaved bytes or a promise to look after: `Tick` is for them.
     active: BTreeSet<Ino>,
     /// What the kernel may have of files that are not `known`.
-    pages: given::Remembered,
+    pages: pages::Remembered,
     /// Files whose unsaved bytes are in the recovery area, with the names of the entries there.
     conflicts: HashMap<Ino, String>,
     /// Number of known files at which the idle ones are looked for.
@@ -101,7 +102,7 @@ impl Content {
             files: Mutex::new(Files {
                 known: HashMap::new(),
                 active: BTreeSet::new(),
-                pages: given::Remembered::new(),
+                pages: pages::Remembered::new(),
                 conflicts: HashMap::new(),
                 sweep_at: IDLE_FILES_MAX,
             }),

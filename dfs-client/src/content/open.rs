@@ -3,8 +3,9 @@
 use super::Content;
 use super::commit::Aim;
 use super::handle::Handle;
-use super::inode::{File, Pages};
+use super::inode::File;
 use super::lease::Ask;
+use super::pages::Pages;
 use super::view::View;
 use crate::config::{RdwrLease, Reads};
 use crate::interrupt;
@@ -12,7 +13,7 @@ use crate::vfs::{OpenFlags, Opened};
 use dfs_core::access::{Credentials, Privilege};
 use dfs_core::attr::{Attr, Kind};
 use dfs_core::inode_state::{Effect, Event, Held};
-use dfs_core::limits::{PASSTHROUGH_MIN, REPLY_DATA_MAX};
+use dfs_core::limits::REPLY_DATA_MAX;
 use dfs_core::range::Range;
 use dfs_core::{Code, FsError, Ino, Result};
 use std::sync::Arc;
@@ -66,13 +67,8 @@ impl Content {
     }
 
     /// As [`open`](Content::open) to read a small file, if nothing has to be waited for; none: the file is
-    /// not opened. `who` is asked only if it is.
-    pub fn open_now(
-        &self,
-        who: impl FnOnce() -> Credentials,
-        ino: Ino,
-        flags: OpenFlags,
-    ) -> Option<Opened> {
+    /// not opened. What fails here that way meets again, and tells.
+    pub fn open_now(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Option<Opened> {
         let reads = flags.read && !flags.write && !flags.truncate;
         let config = &self.client.config;
         if !reads || config.rwlock || config.reads == Reads::Snapshot {
@@ -80,7 +76,7 @@ impl Content {
         }
         self.client.session.lease_left()?;
         let attr = self.client.metadata.attr(ino)?;
-        if attr.kind != Kind::File || attr.size >= PASSTHROUGH_MIN {
+        if attr.kind != Kind::File {
             return None;
         }
         let file = self.file(ino, attr.content_ver, attr.size).ok()?;
@@ -89,7 +85,7 @@ impl Content {
         }
         let counted = Counted::new(self, &file, flags).ok()?;
         self.fetch_early(&file);
-        Some(self.opened(counted, &who(), flags, None))
+        Some(self.opened(counted, who, flags, None))
     }
 
     /// Opens a file that the server just created for us, with its lease if it gave one.

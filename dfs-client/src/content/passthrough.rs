@@ -6,8 +6,9 @@
 
 use super::Content;
 use super::handle::Handle;
-use super::inode::{File, Pages, State};
+use super::inode::{File, State};
 use super::lease::Ask;
+use super::pages::Pages;
 use super::remote::system;
 use crate::config::{Config, Reads};
 use crate::vfs::{OpenFlags, Opened};

@@ -97,14 +97,9 @@ impl Vfs {
         self.content.open(who, ino, flags).await
     }
 
-    /// As [`open`](Vfs::open), for a reader of what is known here; none: it is not opened. `who` is asked
-    /// only if it is, and no server hears of it.
-    pub fn open_now(
-        &self,
-        who: impl FnOnce() -> Credentials,
-        ino: Ino,
-        flags: OpenFlags,
-    ) -> Option<Opened> {
+    /// As [`open`](Vfs::open), for a reader of what is known here; none: it is not opened. No server hears
+    /// of `who`.
+    pub fn open_now(&self, who: &Credentials, ino: Ino, flags: OpenFlags) -> Option<Opened> {
         match self.client.session.root_squash() {
             true => None,
             false => self.content.open_now(who, ino, flags),

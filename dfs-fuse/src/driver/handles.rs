@@ -42,7 +42,7 @@ pub fn open(call: Call<'_>, bits: i32, reply: ReplyOpen) {
         opened.flush |= locks.need_flush(ino);
         passthrough::answer((&answering, &backings), (op, ino), reply, &opened);
     };
-    let now = || vfs.open_now(|| call.who_in_short(), ino, flags).map(Ok);
+    let now = || vfs.open_now(&call.who_in_short(), ino, flags).map(Ok);
     let Some(reply) = call.serve_now(reply, now, answer.clone()) else { return };
     let who = call.exactly_who(&[Privilege::SetId]);
     let work = async move { vfs.open(&who, ino, flags).await };
@@ -66,10 +66,13 @@ pub fn release(call: Call<'_>, fh: u64, reply: ReplyEmpty) {
     let (vfs, ino) = (call.vfs(), call.ino);
     let owners = call.driver.lock_owners.released(ino, fh);
     call.driver.backings.released(fh);
-    let now = || owners.is_empty().then(|| vfs.release(fh));
+    let mut released = Ok(());
+    let now = || {
+        released = vfs.release(fh);
+        owners.is_empty().then(|| released.clone())
+    };
     let Some(reply) = call.serve_now(reply, now, |reply, ()| reply.ok()) else { return };
     let work = async move {
-        let mut released = vfs.release(fh);
         for owner in owners {
             released = released.and(release_locks(&vfs, ino, owner).await);
         }

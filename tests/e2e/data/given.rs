@@ -3,7 +3,7 @@
 
 use dfs_tests::mapping::{Mapping, Sharing};
 use dfs_tests::mount::Mount;
-use dfs_tests::{sizes, sys, world};
+use dfs_tests::{sizes, sys, wait, world};
 use nix::libc;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -63,10 +63,37 @@ fn look(random: &mut StdRng, path: &Path, model: &[u8]) {
         _ => {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).unwrap();
-            assert!(bytes == model, "{} bytes of {len}", bytes.len());
+            let wrong = bytes.iter().zip(model).position(|(is, want)| is != want);
+            assert!(bytes == model, "{} bytes of {len}, wrong from {wrong:?}", bytes.len());
         }
     }
     assert_eq!(path.metadata().unwrap().size(), len as u64);
+}
+
+#[test]
+fn pages_given_at_an_open_are_read_while_the_daemon_is_stopped() {
+    world::run_alone(LIMIT, |w| {
+        let server = w.server();
+        let mount = w.mount(&server, "a");
+        for (length, given) in [(1, true), (65_536, true), (65_537, false)] {
+            let path = mount.at(format!("f{length}"));
+            std::fs::write(&path, vec![7; length]).unwrap();
+            let file = File::open(&path).unwrap();
+            let daemon = mount.daemon();
+            daemon.stop();
+            let read = wait::start("a read without the daemon", move || {
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                // Closed later: that asks the daemon.
+                (bytes == vec![7; length], file)
+            });
+            let early = read.ends_within(Duration::from_secs(1));
+            daemon.resume();
+            assert_eq!(early.is_some(), given, "{length} bytes");
+            let (right, _file) = early.unwrap_or_else(|| read.within(LIMIT));
+            assert!(right, "{length} bytes");
+        }
+    });
 }
 
 #[test]

@@ -1,36 +1,9 @@
 //! Small files whose pages the kernel is given when they are opened.
 
-use super::rig::{Rig, flags, root, run};
-use crate::kernel::{KernelCache, StaleEntry};
+use super::rig::{Kernel, Rig, flags, root, run};
 use dfs_core::Ino;
 use dfs_core::limits::PAGES_GIVEN_MAX;
-use dfs_core::range::Range;
-use std::sync::{Arc, Mutex};
-
-/// Remembers what it was given.
-#[derive(Default)]
-struct Kernel(Mutex<Vec<(Ino, Vec<u8>)>>);
-
-impl Kernel {
-    fn given(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut *self.0.lock().unwrap()).into_iter().map(|(_, bytes)| bytes).collect()
-    }
-}
-
-impl KernelCache for Kernel {
-    fn forget_attr(&self, _: Ino) {}
-    fn forget_entries(&self, _: Vec<StaleEntry>, _: Vec<Ino>, done: Box<dyn FnOnce() + Send>) {
-        done();
-    }
-    fn forget_pages(&self, _: Ino, _: Range, done: Box<dyn FnOnce() + Send>) {
-        done();
-    }
-    fn give_pages(&self, ino: Ino, bytes: &[u8]) -> bool {
-        self.0.lock().unwrap().push((ino, bytes.to_vec()));
-        true
-    }
-    fn bump_epoch(&self) {}
-}
+use std::sync::Arc;
 
 /// A client with a kernel, and the files 7 and 8, which are here and closed.
 async fn with_files() -> (Rig, Arc<Kernel>) {
@@ -146,7 +119,7 @@ fn readers_of_what_is_here_are_let_in_at_once_and_writers_are_not() {
     run(async {
         let (rig, kernel) = with_files().await;
         of_others(&rig, &kernel).await;
-        let now = |how| rig.content.open_now(root, Ino(12), flags(how));
+        let now = |how| rig.content.open_now(&root(), Ino(12), flags(how));
         let opened = now("r").unwrap();
         assert!(opened.keep_cache && !opened.flush);
         assert_eq!(kernel.given(), [b"twelve"]);
@@ -154,7 +127,7 @@ fn readers_of_what_is_here_are_let_in_at_once_and_writers_are_not() {
         for how in ["w", "rw", "rt", "a"] {
             assert!(now(how).is_none(), "{how}");
         }
-        assert!(rig.content.open_now(root, Ino(99), flags("r")).is_none(), "not known");
+        assert!(rig.content.open_now(&root(), Ino(99), flags("r")).is_none(), "not known");
         rig.publish(12, b"other");
         assert!(now("r").is_none(), "another client changed it");
         let fh = rig.open(12, "r").await;

@@ -1,15 +1,13 @@
 //! How handles are opened: readers that the kernel serves by itself, those that close without a word,
 //! and writers past its pages.
 
-use super::rig::{Rig, flags, root, run};
-use crate::kernel::{KernelCache, StaleEntry};
+use super::rig::{Kernel, Rig, flags, root, run};
 use crate::vfs::Opened;
-use dfs_core::Ino;
 use dfs_core::limits::PASSTHROUGH_MIN;
 use dfs_core::range::Range;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 
 /// A file wholly here, whose writer is open.
@@ -86,26 +84,10 @@ fn handles_that_only_write_from_the_beginning_are_direct() {
     });
 }
 
-/// What the kernel was told to forget.
-#[derive(Default)]
-struct Pages(Mutex<Vec<Range>>);
-
-impl KernelCache for Pages {
-    fn forget_attr(&self, _: Ino) {}
-    fn forget_entries(&self, _: Vec<StaleEntry>, _: Vec<Ino>, done: Box<dyn FnOnce() + Send>) {
-        done();
-    }
-    fn forget_pages(&self, _: Ino, range: Range, done: Box<dyn FnOnce() + Send>) {
-        self.0.lock().unwrap().push(range);
-        done();
-    }
-    fn bump_epoch(&self) {}
-}
-
 #[test]
 fn writes_past_the_pages_have_the_kernel_forget_those_it_was_given_since() {
     run(async {
-        let kernel = Arc::new(Pages::default());
+        let kernel = Arc::new(Kernel::default());
         let rig = Rig::under(Arc::clone(&kernel) as _, |_| {}, |_, _| {}).await;
         let writer = rig.create(7).await;
         let write_now = |at| rig.content.write_now(writer, at, b"new", false);
@@ -116,22 +98,22 @@ fn writes_past_the_pages_have_the_kernel_forget_those_it_was_given_since() {
         // Closed again, it leaves its pages behind.
         rig.content.release(reader).unwrap();
         assert_eq!(write_now(6), None);
-        assert_eq!(*kernel.0.lock().unwrap(), []);
+        assert_eq!(kernel.forgotten(), []);
         rig.content.write(writer, 6, b"new", false).await.unwrap();
-        let forgotten = std::mem::take(&mut *kernel.0.lock().unwrap());
+        let forgotten = kernel.forgotten();
         assert!(
             matches!(forgotten[..], [range] if range.start <= 6 && range.end > 9),
             "{forgotten:?}"
         );
         assert_eq!(write_now(9), Some(Ok(3)));
-        assert_eq!(*kernel.0.lock().unwrap(), []);
+        assert_eq!(kernel.forgotten(), []);
     });
 }
 
 #[test]
 fn passthrough_that_cannot_come_leaves_the_kernel_its_pages() {
     run(async {
-        let kernel = Arc::new(Pages::default());
+        let kernel = Arc::new(Kernel::default());
         let len = 24 << 20;
         let small = |config: &mut crate::config::Config| config.cache_bytes = 2 * len as u64 - 1;
         let file = |fake: &super::fake::Fake| fake.lock().put(7, &vec![3; len]);
@@ -141,7 +123,7 @@ fn passthrough_that_cannot_come_leaves_the_kernel_its_pages() {
         for at in (0..len).step_by(1 << 20) {
             rig.content.read(reader, at as u64, 1 << 20).await.unwrap();
         }
-        assert_eq!(*kernel.0.lock().unwrap(), []);
+        assert_eq!(kernel.forgotten(), []);
     });
 }
 
@@ -150,7 +132,7 @@ fn passthrough_to_come_the_kernel_forgets_once_what_a_lone_reader_is_done_with()
     const LENGTH: u64 = 24 << 20;
     const STEP: u32 = 1 << 20;
     run(async {
-        let kernel = Arc::new(Pages::default());
+        let kernel = Arc::new(Kernel::default());
         let file = |fake: &super::fake::Fake| fake.lock().put(7, &vec![3; LENGTH as usize]);
         let rig = Rig::under(Arc::clone(&kernel) as _, |_| {}, |_, fake| file(fake)).await;
         rig.promise(7);
@@ -158,7 +140,7 @@ fn passthrough_to_come_the_kernel_forgets_once_what_a_lone_reader_is_done_with()
             for at in (0..LENGTH).step_by(STEP as usize) {
                 assert_eq!(rig.content.read(fh, at, STEP).await.unwrap().len(), STEP as usize);
             }
-            std::mem::take(&mut *kernel.0.lock().unwrap())
+            kernel.forgotten()
         };
         let reader = rig.open(7, "r").await;
         let steps = [0, 4, 8, 12].map(|at| Range::of_len(at << 20, 4 << 20));

@@ -6,7 +6,7 @@ use crate::client::{Client, ContentHooks};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Address, Config, Patience, RdwrLease, Reads};
 use crate::content::Content;
-use crate::kernel::{KernelCache, NoKernel};
+use crate::kernel::{KernelCache, NoKernel, StaleEntry};
 use crate::locks::HeldLocks;
 use crate::metadata::Metadata;
 use crate::metrics::Metrics;
@@ -17,13 +17,14 @@ use crate::vfs::{OpenFlags, Opened};
 use crate::waiting::{self, Leave};
 use dfs_core::Ino;
 use dfs_core::access::Credentials;
+use dfs_core::range::Range;
 use dfs_proto::v1;
 use dfs_proto::v1::calls_server::CallsServer;
 use dfs_proto::v1::coherence_server::CoherenceServer;
 use dfs_proto::v1::file_store_server::FileStoreServer;
 use dfs_proto::v1::session_server::SessionServer;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -38,6 +39,41 @@ pub(super) struct Rig {
     pub(super) content: Arc<Content>,
     pub(super) client: Arc<Client>,
     _dir: TempDir,
+}
+
+/// A kernel that remembers what became of its pages.
+#[derive(Default)]
+pub(super) struct Kernel {
+    forgotten: Mutex<Vec<Range>>,
+    given: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Kernel {
+    /// What it was told to forget since this was asked last.
+    pub(super) fn forgotten(&self) -> Vec<Range> {
+        std::mem::take(&mut *self.forgotten.lock().unwrap())
+    }
+
+    /// What it was given since this was asked last.
+    pub(super) fn given(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.given.lock().unwrap())
+    }
+}
+
+impl KernelCache for Kernel {
+    fn forget_attr(&self, _: Ino) {}
+    fn forget_entries(&self, _: Vec<StaleEntry>, _: Vec<Ino>, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+    fn forget_pages(&self, _: Ino, range: Range, done: Box<dyn FnOnce() + Send>) {
+        self.forgotten.lock().unwrap().push(range);
+        done();
+    }
+    fn give_pages(&self, _: Ino, bytes: &[u8]) -> bool {
+        self.given.lock().unwrap().push(bytes.to_vec());
+        true
+    }
+    fn bump_epoch(&self) {}
 }
 
 pub(super) fn run<F: Future>(f: F) -> F::Output {
