@@ -7,6 +7,7 @@ use super::remote::{Update, Wanted, system};
 use super::view::View;
 use super::{Content, Ino};
 use crate::cache::WorkingFile;
+use crate::interrupt;
 use dfs_core::access::Credentials;
 use dfs_core::attr::Attr;
 use dfs_core::inode_state::Event;
@@ -42,45 +43,54 @@ impl Content {
         opened: bool,
         data_max: u32,
     ) -> Result<Arc<File>> {
-        let file = self.find(ino);
-        if let Some(attr) = self.client.metadata.attr(ino) {
-            match file {
-                None => return self.file(ino, attr.content_ver, attr.size),
-                Some(file) if self.is_current(&file, &attr) => return Ok(file),
-                Some(_) => {}
+        loop {
+            let file = self.find(ino);
+            if let Some(attr) = self.client.metadata.attr(ino) {
+                match file {
+                    None => return self.file(ino, attr.content_ver, attr.size),
+                    Some(file) if self.is_current(&file, &attr) => return Ok(file),
+                    Some(_) => {}
+                }
+            } else if let Some(file) = file.filter(|file| file.lock().machine.writable().is_some())
+            {
+                // Nobody else can commit while we hold the lease.
+                return Ok(file);
             }
-        } else if let Some(file) = file.filter(|file| file.lock().machine.committable().is_some()) {
-            // Nobody else can commit while we hold the lease.
-            return Ok(file);
+            let working = match self.find(ino) {
+                Some(file) => Some(Arc::clone(&file.view().working)),
+                None => self.cache.get(ino)?,
+            };
+            let have_ver = working.map_or(0, |working| have_ver(&working, data_max));
+            let wanted = Wanted { have_ver, data_max, from: 0, opened };
+            let update = self.get_content(who, ino, wanted).await?;
+            let file = self.file(ino, update.attr.content_ver, update.attr.size)?;
+            let returning = file.lock().machine.is_returning();
+            if self.adopt(&file, update).await? || !returning {
+                return Ok(file);
+            }
+            // The server has the lease, and the next holder may have committed: the answer is due.
+            interrupt::wait(file.wait_until(|state| !state.machine.is_returning())).await?;
         }
-        let working = match self.find(ino) {
-            Some(file) => Some(Arc::clone(&file.view().working)),
-            None => self.cache.get(ino)?,
-        };
-        let have_ver = working.map_or(0, |working| have_ver(&working, data_max));
-        let wanted = Wanted { have_ver, data_max, from: 0, opened };
-        let update = self.get_content(who, ino, wanted).await?;
-        let file = self.file(ino, update.attr.content_ver, update.attr.size)?;
-        self.adopt(&file, update).await?;
-        Ok(file)
     }
 
-    /// Whether the file is on the version of `attr`, or the lease keeps it where it is.
+    /// Whether the file is on the version of `attr`, or the lease keeps it where it is: one that is on
+    /// its way back may be another's already.
     pub(crate) fn is_current(&self, file: &File, attr: &Attr) -> bool {
         let state = file.lock();
-        state.machine.committable().is_some() || state.view.working.version() == attr.content_ver
+        state.machine.writable().is_some() || state.view.working.version() == attr.content_ver
     }
 
     /// Takes over what the server said. Older news, and news about our own commits under way, change
-    /// nothing; a version that was undone is left.
-    pub(crate) async fn adopt(&self, file: &Arc<File>, update: Update) -> Result<()> {
+    /// nothing; a version that was undone is left. False: it is newer than what is here, but the lease
+    /// or unsaved work keeps the file on its version.
+    pub(crate) async fn adopt(&self, file: &Arc<File>, update: Update) -> Result<bool> {
         let gate = file.gate.write().await;
         let view = file.view();
         let (here, there) = (view.working.version(), update.attr.content_ver);
         let replaced = update.replaces(here);
         if replaced {
             if !self.may_move(file) {
-                return Ok(());
+                return Ok(false);
             }
             let manifest = match update.page {
                 Some(_) => update.manifest(),
@@ -101,7 +111,7 @@ impl Content {
             }
         }
         drop(gate);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the file may leave its version: not while the lease is held or work is unsaved.
@@ -172,7 +182,7 @@ impl Content {
     pub(crate) async fn catch_up(&self, file: &Arc<File>) -> Result<()> {
         let behind = {
             let state = file.lock();
-            state.machine.committable().is_none() && state.view.working.version() < state.must_reach
+            state.machine.writable().is_none() && state.view.working.version() < state.must_reach
         };
         if behind {
             self.current(&system(), file.ino, true, 0).await?;

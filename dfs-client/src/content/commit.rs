@@ -139,11 +139,14 @@ impl Content {
                     false => Err(FsError::new(Code::Io, "unsaved bytes are in the recovery area")),
                 };
             };
-            match self.send(file, &job, aim).await {
-                Ok((attr, extents)) => {
-                    self.committed(file, &job, &attr, &extents).await?;
-                    return Ok(true);
-                }
+            file.lock().leaving = matches!(aim, Aim::Return);
+            let sent = self.send(file, &job, aim).await;
+            if let Ok((attr, extents)) = &sent {
+                self.committed(file, &job, attr, extents).await;
+            }
+            file.lock().leaving = false;
+            match sent {
+                Ok(_) => return Ok(true),
                 Err(e) if e.code == Code::Fenced => {
                     self.step(file, Event::Revoked(job.held.fence));
                 }
@@ -344,13 +347,7 @@ impl Content {
     }
 
     /// Takes the new version over.
-    async fn committed(
-        &self,
-        file: &Arc<File>,
-        job: &Job,
-        attr: &Attr,
-        extents: &[Extent],
-    ) -> Result<()> {
+    async fn committed(&self, file: &Arc<File>, job: &Job, attr: &Attr, extents: &[Extent]) {
         let _gate = file.gate.write().await;
         let (view, ver) = (&job.view, attr.content_ver);
         if job.content {
@@ -372,7 +369,6 @@ impl Content {
         let clean =
             !state.view.working.has_work() && state.staged.is_empty() && state.written_at.is_none();
         self.step_locked(file, &mut state, Event::Committed { clean });
-        Ok(())
     }
 }
 

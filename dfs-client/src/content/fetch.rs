@@ -239,23 +239,23 @@ impl Content {
                 let text = format!("version {ver} of inode {} is gone", file.ino);
                 return Err(FsError::new(Code::Stale, text));
             }
-            let (here, there) = (ver, update.attr.content_ver);
+            let there = update.attr.content_ver;
             self.adopt(file, update).await?;
-            if there != here {
-                return self.outdated(file, view, ver).await;
+            if !Arc::ptr_eq(view, &file.view()) {
+                return Ok(());
+            }
+            if there != ver && view.working.version() == ver {
+                self.outlast_work(file).await?;
             }
         }
         Err(FsError::new(Code::Io, format!("extents of inode {} never end", file.ino)))
     }
 
-    /// The server has another version than the one asked about. Under our lease that is a commit of
-    /// ours whose answer is still on its way.
-    async fn outdated(&self, file: &File, view: &View, ver: u64) -> Result<()> {
-        let leased = file.lock().machine.committable().is_some();
-        if leased && view.working.version() == ver {
-            drop(interrupt::wait(file.commit_queue.lock()).await?);
-        }
-        Ok(())
+    /// The server has another version than the one the file stays on: that of a commit of ours whose
+    /// answer is still on its way, or, while the lease goes back or is lost, that of the next holder.
+    async fn outlast_work(&self, file: &File) -> Result<()> {
+        drop(interrupt::wait(file.commit_queue.lock()).await?);
+        interrupt::wait(file.wait_until(|state| !state.machine.in_transit())).await
     }
 
     /// Forgets the extents and asks for them again.

@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub(crate) committing: bool,
     /// A commit was answered when it was sent, and its answer is still to come.
     pub(crate) closing: bool,
+    /// The commit that gives the lease back is under way, with all that is unsaved.
+    pub(crate) leaving: bool,
 }
 
 impl File {
@@ -142,6 +144,7 @@ impl File {
                 batch: None,
                 committing: false,
                 closing: false,
+                leaving: false,
             }),
         }
     }
@@ -211,7 +214,9 @@ impl State {
     pub(crate) fn overlay(&self, attr: &mut Attr, first_version: u64) -> bool {
         let (size, here) = (self.view.working.size(), self.view.working.version());
         let committed = here > attr.content_ver && here >= first_version;
-        let newer_here = self.machine.is_dirty() || committed;
+        // Nobody else commits before the lease is back: a newer version is that of the last commit, or has it.
+        let taken_over = self.leaving && attr.content_ver > here;
+        let newer_here = self.machine.is_dirty() && !taken_over || committed;
         if !newer_here {
             return false;
         }

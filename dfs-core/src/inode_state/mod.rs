@@ -204,6 +204,12 @@ impl InodeState {
         }
     }
 
+    /// Whether a lease is being given back: as soon as the server has it the next holder may commit,
+    /// and nobody here knows yet.
+    pub fn is_returning(&self) -> bool {
+        matches!(self.lease, Lease::Returning(_))
+    }
+
     /// Whether a lease is being given back, or unsaved bytes wait for their rescue: whoever wants
     /// the lease waits for the end of that first.
     pub fn in_transit(&self) -> bool {

@@ -56,6 +56,8 @@ fn look(random: &mut StdRng, path: &Path, model: &[u8]) {
     let len = model.len();
     match random.random_range(0..3) {
         0 if len > 0 => {
+            // Where the file does not reach, a mapping kills who looks.
+            assert_eq!(file.metadata().unwrap().len(), len as u64);
             let mapping = Mapping::new(&file, len, Sharing::Shared, true).unwrap();
             assert!(mapping.get(0, len) == model, "a mapping of {len} bytes");
         }

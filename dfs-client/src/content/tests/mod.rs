@@ -6,6 +6,7 @@ mod deferred;
 mod fake;
 mod given;
 mod passthrough;
+mod returning;
 mod rig;
 mod room;
 mod sync;
@@ -99,74 +100,6 @@ fn regression_open_handle_follows_on_after_everything_was_to_be_forgotten() {
             rig.until("it is promised again", |rig| rig.client.metadata.attr(Ino(3)).is_some())
                 .await;
         }
-    });
-}
-
-#[test]
-fn recall_of_idle_and_dirty_lease_gives_it_back() {
-    run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
-        let fence = rig.fake.lock().files[&7].held.unwrap();
-        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
-        ContentHooks::recall(&*rig.content, recall);
-        rig.until("the lease is back", |rig| rig.fake.lock().files[&7].held.is_none()).await;
-        assert_eq!(rig.fake.lock().bytes(7), b"one");
-        assert!(rig.fake.lock().commits[0].release);
-        // The handle goes on with a new lease, on the newest version.
-        rig.fake.lock().put(7, b"somebody else's");
-        rig.content.write(fh, 0, b"Some", false).await.unwrap();
-        rig.content.flush(fh).await.unwrap();
-        assert_eq!(rig.fake.lock().bytes(7), b"Somebody else's");
-        // A grant nobody knows here is released, the one held is not.
-        let stray = v1::Recall { grant: 999, fence: 999, ino: 8, hold_ms: 5000 };
-        ContentHooks::recall(&*rig.content, stray);
-        rig.until("it is disowned", |rig| rig.client.rpc.counts().contains_key("release")).await;
-        assert!(rig.fake.lock().files[&7].held.is_some());
-    });
-}
-
-/// The commit of the recall finds nothing left to do: the lease must go back nevertheless.
-#[test]
-fn regression_recall_during_a_commit_gives_the_lease_back() {
-    run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
-        let fence = rig.fake.lock().files[&7].held.unwrap();
-        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
-        let recalled = async { ContentHooks::recall(&*rig.content, recall) };
-        let (synced, ()) = tokio::join!(rig.content.fsync(fh), recalled);
-        synced.unwrap();
-        rig.until("the lease is back", |rig| rig.fake.lock().files[&7].held.is_none()).await;
-    });
-}
-
-/// What the next holder publishes is heard of before the answer to the return of the lease, under
-/// which a file does not move: it moves afterwards.
-#[test]
-fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
-    run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
-        rig.content.flush(fh).await.unwrap();
-        rig.open(7, "r").await;
-        let fence = rig.fake.lock().files[&7].held.unwrap();
-        rig.fake.lock().slow_releases = true;
-        let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
-        ContentHooks::recall(&*rig.content, recall);
-        rig.publish(7, b"two, longer");
-        let ver = rig.fake.lock().attr(7).content_ver;
-        // Somebody asks for the size: nobody looks after the push any more.
-        rig.promise(7);
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        rig.fake.lock().slow_releases = false;
-        let file = rig.content.find(Ino(7)).unwrap();
-        rig.until("the file follows", |_| file.view().working.version() == ver).await;
     });
 }
 
