@@ -13,9 +13,12 @@ fn wanted() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
 
-/// Keeps the signals for [`watch`]. Call before any thread starts: threads inherit it.
+/// Keeps the signals for [`watch`]; SIGIO, which tells that somebody opens a file of the cache, is of no
+/// interest. Call before any thread starts: threads inherit it.
 pub fn block() -> Result<()> {
-    wanted().thread_block().map_err(|e| Failure::system(format!("cannot block signals: {e}")))
+    let mut blocked = wanted();
+    blocked.add(Signal::SIGIO);
+    blocked.thread_block().map_err(|e| Failure::system(format!("cannot block signals: {e}")))
 }
 
 /// Starts the thread that waits for them. The first signal unmounts, so that the loop of the session

@@ -2,6 +2,7 @@
 //! nothing hangs.
 
 mod acknowledged;
+mod answered;
 mod behind;
 mod client;
 mod closed;

@@ -12,7 +12,15 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util", &["dfs-client/src/rpc/connector.rs"]),
     ("lexopt", &["dfs-server/src/cli.rs", "dfs-fuse/src/cli.rs"]),
     // Constants of system calls that `nix` and `fuser` have no name for.
-    ("libc", &["dfs-fuse/src/driver/", "dfs-fuse/src/notifier/sink.rs", "dfs-server/src/slice.rs"]),
+    (
+        "libc",
+        &[
+            "dfs-client/src/cache/alone.rs",
+            "dfs-fuse/src/driver/",
+            "dfs-fuse/src/notifier/sink.rs",
+            "dfs-server/src/slice.rs",
+        ],
+    ),
     (
         "lru",
         &[

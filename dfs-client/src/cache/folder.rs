@@ -8,6 +8,7 @@
 //! data/XX/<ino>         working files; XX are the last two digits
 //! unsaved/<ino>         journals of unsaved work; an empty one means none
 //! mapped/<ino>          the boot in which somebody may store into the working file past the daemon
+//! slots                 writes that were answered and not carried out (slots.rs)
 //! deferred              files that the server has not heard of (deferred/journal.rs)
 //! fresh/                files about to replace working files; emptied at start
 //! recovered/            the recovery area
@@ -156,6 +157,11 @@ impl Folder {
     /// A file that loses its name as soon as it is made, the `number`th of this daemon.
     pub fn nameless(&self, number: usize) -> PathBuf {
         self.root.join("fresh").join(format!("nameless-{number}"))
+    }
+
+    /// Writes that were answered and not carried out.
+    pub fn slots(&self) -> PathBuf {
+        self.root.join("slots")
     }
 
     /// Files that the server has not heard of.

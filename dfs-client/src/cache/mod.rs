@@ -7,6 +7,7 @@
 //! Lock order: writer of the index, list of files, one file, reader of the index. A method of a
 //! [`WorkingFile`] never calls the [`Cache`].
 
+mod alone;
 mod disk;
 mod evict;
 mod folder;
@@ -16,6 +17,7 @@ mod map;
 mod mapped;
 mod pack;
 mod persist;
+mod slots;
 mod spare;
 mod sums;
 mod sweep;
@@ -39,6 +41,7 @@ use journal::Found;
 use lru::LruCache;
 use map::FileMap;
 use persist::Warmth;
+use slots::{Answered, Slots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,6 +129,7 @@ impl Cache {
     pub fn open(dir: &Path, limit_bytes: u64) -> Result<Cache> {
         let folder = Folder::open(dir)?;
         let (index, listed) = Index::open(&folder)?;
+        let (slots, answered) = Slots::open(&folder)?;
         let mut entries = LruCache::unbounded();
         let (mut used, mut clock) = (0u64, 0);
         for file in listed {
@@ -153,7 +157,7 @@ impl Cache {
             clock,
         };
         let cache = Cache {
-            shared: Arc::new(Shared::new(folder, index, used)),
+            shared: Arc::new(Shared::new(folder, index, slots, used)),
             limit: limit_bytes,
             warmth,
             seen: AtomicU64::new(0),
@@ -161,6 +165,7 @@ impl Cache {
             persisting: Mutex::new(()),
         };
         cache.find_unsaved()?;
+        cache.take_answered(answered);
         Ok(cache)
     }
 
@@ -336,6 +341,22 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Hands what was answered before to the files with unsaved work.
+    fn take_answered(&self, answered: Vec<Answered>) {
+        let files = self.lock();
+        for write in answered {
+            let ino = write.ino;
+            let refused = match files.warm.get(&ino) {
+                Some(file) => file.take_answered(write),
+                None => Some(write),
+            };
+            if let Some(write) = refused {
+                tracing::error!(%ino, "a write that was answered is of work that is gone");
+                self.shared.slots.free(write.slot);
+            }
+        }
     }
 
     fn take_up(&self, files: &mut Files, ino: Ino, found: Found) -> Result<()> {

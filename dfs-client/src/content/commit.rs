@@ -163,6 +163,7 @@ impl Content {
     async fn prepare(&self, file: &Arc<File>, ahead: Option<Taken>) -> Result<Option<Job>> {
         let unit = self.stripe_unit();
         let _gate = file.gate.write().await;
+        file.view().working.settle_all()?;
         let mut state = file.lock();
         let Some(held) = state.machine.committable().filter(|_| state.has_work()) else {
             state.give_up(ahead);

@@ -96,6 +96,10 @@ impl Content {
             state.mapped_by = Some(handle.who.clone());
             self.passthrough.mapped().insert(handle.file.ino);
         }
+        if opened_as == OpenAs::Cached && flags.write {
+            // What is lent takes no write after its answer.
+            state.view.working.take_back();
+        }
         let opened = self.answer(state, (fh, flags), opened_as);
         // What moves the bytes has closed the gate.
         if is_first && gate.is_ok() && kind == OpenKind::Read && opened.keep_cache {

@@ -5,6 +5,7 @@ use super::handle::Handle;
 use super::inode::{File, State};
 use super::lease::Ask;
 use super::room::JOURNAL_ROOM;
+use crate::cache::WorkingFile;
 use dfs_core::inode_state::{Effect, Event};
 use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
 use dfs_core::open_mode::OpenKind;
@@ -19,6 +20,9 @@ use std::sync::atomic::Ordering;
 const DIRTY_PART: u64 = 4;
 /// A write is not parted below this many bytes.
 const PART_MIN: usize = CHECKSUM_BLOCK as usize;
+
+/// How the working file takes bytes.
+type Write = fn(&WorkingFile, u64, &[u8]) -> Result<()>;
 
 impl Content {
     /// Writes `data` at `off`; a handle that appends writes at the end of the file instead. Answers
@@ -44,7 +48,7 @@ impl Content {
     }
 
     /// As [`write`](Content::write), if that can be done without waiting for anything; none: it was
-    /// not.
+    /// not. It may be carried out later: [`wrote`](Content::wrote) is to be called when it is answered.
     pub fn write_now(
         &self,
         fh: u64,
@@ -72,12 +76,28 @@ impl Content {
         } else {
             _shared = file.gate.try_read().ok()?;
         }
-        match self.stage(file, off, data, kill_suid) {
+        match self.stage(file, off, (data, WorkingFile::write_soon), kill_suid) {
             Ok(Some(_)) => Some(Ok(data.len())),
             Ok(None) => None,
             Err(e) if e.code == Code::NoSpace => None,
             Err(e) => Some(Err(e)),
         }
+    }
+
+    /// Carries out what [`write_now`](Content::write_now) left for after the answer.
+    pub fn wrote(&self, fh: u64) {
+        let Ok(handle) = self.handles.get(fh) else { return };
+        let working = Arc::clone(&handle.file.view().working);
+        let Err(error) = working.settle_soon() else { return };
+        // It is tried again by whoever looks at the file, and a commit says why it failed.
+        tracing::debug!(ino = %handle.file.ino, %error, "a write that was answered has to wait");
+        let content = self.arc();
+        self.client.runtime.spawn(async move {
+            let room = content.squeeze(JOURNAL_ROOM).await;
+            if let Err(error) = room.and_then(|()| working.settle_all()) {
+                tracing::warn!(ino = %working.ino(), %error, "a write cannot be carried out");
+            }
+        });
     }
 
     /// Writes all of `data`, in smaller parts if the cache has no room for all of it at once: what
@@ -123,11 +143,12 @@ impl Content {
             let staged = match handle.flags.append {
                 true => {
                     let _gate = file.gate.write().await;
-                    self.stage(file, file.view().working.size(), data, kill_suid)
+                    let end = file.view().working.size();
+                    self.stage(file, end, (data, WorkingFile::write), kill_suid)
                 }
                 false => {
                     let _gate = file.gate.read().await;
-                    self.stage(file, off, data, kill_suid)
+                    self.stage(file, off, (data, WorkingFile::write), kill_suid)
                 }
             };
             match staged {
@@ -160,7 +181,7 @@ impl Content {
         &self,
         file: &Arc<File>,
         at: u64,
-        data: &[u8],
+        (data, write): (&[u8], Write),
         kill_suid: bool,
     ) -> Result<Option<u64>> {
         if at.checked_add(data.len() as u64).is_none_or(|end| end > FILE_SIZE_MAX) {
@@ -169,7 +190,7 @@ impl Content {
         if !self.begin_change(file, kill_suid) {
             return Ok(None);
         }
-        file.view().working.write(at, data)?;
+        write(&file.view().working, at, data)?;
         self.upload_ahead(file, Range::of_len(at, data.len() as u64));
         Ok(Some(at))
     }

@@ -26,7 +26,8 @@ impl Vfs {
         self.content.write(fh, off, data, kill_suid).await
     }
 
-    /// As [`write`](Vfs::write), if that can be done without waiting for anything; none: it was not.
+    /// As [`write`](Vfs::write), if that can be done without waiting for anything; none: it was not. When
+    /// it is answered, [`wrote`](Vfs::wrote) is to be called.
     pub fn write_now(
         &self,
         fh: u64,
@@ -38,6 +39,11 @@ impl Vfs {
             return None;
         }
         self.content.write_now(fh, off, data, unprivileged)
+    }
+
+    /// Carries out what [`write_now`](Vfs::write_now) left for after the answer.
+    pub fn wrote(&self, fh: u64) {
+        self.content.wrote(fh);
     }
 
     /// Copies up to `len` bytes between open files without moving data (copy_file_range(2)).

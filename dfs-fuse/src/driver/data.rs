@@ -22,7 +22,7 @@ pub fn write(call: Call<'_>, fh: u64, off: u64, data: &[u8], flags: WriteFlags, 
     let now = || vfs.write_now(fh, off, data, strips);
     // A write is at most `connect::MAX_WRITE` long.
     let answer = |reply: ReplyWrite, written| reply.written(written as u32);
-    let Some(reply) = call.serve_now(reply, now, answer) else { return };
+    let Some(reply) = call.serve_now(reply, now, answer) else { return vfs.wrote(fh) };
     let data = data.to_vec();
     let (tid, uid, gid) = (call.tid, call.request.uid(), call.request.gid());
     let who = move || callers::exactly(tid, uid, gid, &[Privilege::SetId]);

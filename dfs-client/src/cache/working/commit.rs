@@ -182,7 +182,7 @@ impl WorkingFile {
     /// Both names share their bytes until [`abandon`](WorkingFile::abandon). Of a file that is lent it
     /// is a copy.
     pub(crate) fn link_out(&self, to: &Path) -> Result<PutAside> {
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         if state.gone {
             return Err(crate::cache::journal::gone(self.ino));
         }

@@ -72,7 +72,7 @@ impl WorkingFile {
     /// Memory: `range` and up to two blocks more.
     pub fn read(&self, range: Range, buf: &mut Vec<u8>) -> Result<ReadOutcome> {
         buf.clear();
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         let want = range.intersect(state.map.extent());
         if !state.map.present.covers(want) {
             return Ok(ReadOutcome::Missing(state.map.missing(want)));
@@ -100,7 +100,7 @@ impl WorkingFile {
     /// Lays what is not committed over `base`, the bytes of `range` of version `ver`, and cuts or
     /// grows it to what of `range` lies in the file. False: the file has another version by now.
     pub fn overlay(&self, ver: u64, range: Range, base: &mut Vec<u8>) -> Result<bool> {
-        let state = self.lock();
+        let state = self.settled()?;
         if ver != state.map.base_ver {
             return Ok(false);
         }
@@ -135,26 +135,31 @@ impl WorkingFile {
         if range.end > FILE_SIZE_MAX {
             return Err(FsError::from(Code::FileTooBig));
         }
+        self.write_under(&mut *self.settled()?, off, data)
+    }
+
+    /// As [`write`](WorkingFile::write), of some bytes, with the lock held.
+    pub(super) fn write_under(&self, state: &mut State, off: u64, data: &[u8]) -> Result<()> {
+        let range = Range::of_len(off, data.len() as u64);
         let sums = Known::of(off, data, CHECKSUM_BLOCK);
-        let mut state = self.lock();
-        self.take_cut(&mut state, range)?;
+        self.take_cut(state, range)?;
         let left = state.verify_cut(range)?;
-        let known = self.record_write(&mut state, range, data, &sums, &left)?;
+        let known = self.record_write(state, range, data, &sums, &left)?;
         let has_room = state.has_room(range);
         if let Err(e) = state.file.write_all_at(data, off) {
             let e = state.err("write", &e);
             state.write_failed(range, known)?;
-            self.account(&state)?;
+            self.account(state)?;
             return Err(e);
         }
         state.map.wrote_known(range, &sums, left);
         state.lent.seen(range);
         state.changed(range);
         if has_room {
-            self.count_unsaved(&state);
+            self.count_unsaved(state);
             return Ok(());
         }
-        self.account(&state)
+        self.account(state)
     }
 
     /// Journals a write before it happens. True: there was no need, all of it is unsaved already.
@@ -186,7 +191,7 @@ impl WorkingFile {
     ///
     /// Errors: `FileTooBig`, and those of the cache's file system.
     pub fn truncate(&self, size: u64) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         if size == state.map.size {
             return Ok(());
         }
@@ -199,7 +204,7 @@ impl WorkingFile {
     ///
     /// Errors: as for [`truncate`](WorkingFile::truncate).
     pub fn punch(&self, range: Range, keep_size: bool) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         if !keep_size && range.end > state.map.size && !range.is_empty() {
             self.resize(&mut state, range.end)?;
         }
@@ -226,7 +231,7 @@ impl WorkingFile {
     /// fallocate(2) without flags: the file grows to hold `range`; bytes stay as they are. Room is
     /// not reserved, because it is needed at the servers and not here.
     pub fn allocate(&self, range: Range, keep_size: bool) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         if !keep_size && range.end > state.map.size && !range.is_empty() {
             self.resize(&mut state, range.end)?;
         }
@@ -239,7 +244,7 @@ impl WorkingFile {
         let len: u64 = ranges.iter().map(|range| range.len()).sum();
         let mut all = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
         for &range in ranges {
-            let state = self.lock();
+            let state = self.settled()?;
             let from = all.len();
             state.file.append(range, &mut all).map_err(|e| state.err("read", &e))?;
             let bytes = &mut all[from..];
@@ -254,7 +259,7 @@ impl WorkingFile {
     /// same then. None: not all of `range` is unsaved, or it changes now.
     pub fn read_ahead(&self, range: Range) -> Result<Option<(u64, Vec<u8>)>> {
         let id = {
-            let mut state = self.lock();
+            let mut state = self.settled()?;
             if !state.map.dirty.covers(range) || state.map.holes.overlaps(range) {
                 return Ok(None);
             }
@@ -266,7 +271,7 @@ impl WorkingFile {
         let mut bytes = Vec::with_capacity(usize::try_from(range.len()).unwrap_or(0));
         for at in (range.start..range.end).step_by(AHEAD_STEP as usize) {
             // Writers get their turn in between.
-            let state = self.lock();
+            let state = self.settled()?;
             if !state.ahead.iter().any(|sent| sent.id == id) {
                 return Ok(None);
             }

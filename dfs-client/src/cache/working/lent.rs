@@ -2,11 +2,13 @@
 //!
 //! Nobody stands between its bytes and whoever reads them then: no checksum is looked at, and no byte
 //! may be missing. So a file is *lent* only when all of it is here and was seen to be right in this
-//! life of the daemon. From then on, until it is dropped from the cache, nothing is punched, emptied or
-//! replaced under its readers, for a mapping lives longer than the handle it was made with: what a
-//! newer version changed stays as it was until the new bytes are written over it.
+//! life of the daemon. From then on, until it is dropped from the cache or nobody has it open or mapped
+//! when a writer comes, nothing is punched, emptied or replaced under its readers, for a mapping lives
+//! longer than the handle it was made with: what a newer version changed stays as it was until the new
+//! bytes are written over it.
 
 use super::{State, WorkingFile};
+use crate::cache::alone::is_ours_alone;
 use crate::cache::disk::{self, DISK_BLOCK, io_error};
 use crate::cache::map::FileMap;
 use dfs_core::Result;
@@ -55,7 +57,7 @@ impl WorkingFile {
     ///
     /// Errors: those of the cache's file system.
     pub fn lend(&self) -> Result<bool> {
-        let mut state = self.lock();
+        let mut state = self.settled()?;
         let whole = state.map.extent();
         if state.gone || !state.map.present.covers(whole) {
             return Ok(false);
@@ -66,6 +68,15 @@ impl WorkingFile {
         }
         state.lent.out = true;
         Ok(true)
+    }
+
+    /// Is this daemon's alone again, if nobody has it open or mapped any more.
+    pub fn take_back(&self) {
+        let mut state = self.look();
+        let may = state.lent.out && !state.lent.mapped;
+        if may && state.file.on_disk().is_some_and(is_ours_alone) {
+            state.lent.out = false;
+        }
     }
 
     /// Whether the file is lent.

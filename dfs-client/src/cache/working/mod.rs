@@ -15,6 +15,7 @@ mod kept;
 mod left;
 mod lent;
 mod shared;
+mod soon;
 pub(super) mod store;
 mod stores;
 #[cfg(test)]
@@ -29,11 +30,12 @@ use dfs_core::range::RangeSet;
 use dfs_core::time::Timestamp;
 use dfs_core::{Code, FsError, Ino, Result};
 use lent::Lent;
+use soon::{Locked, Soon, Terms};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{SMALL_MAX, Store};
 
@@ -53,6 +55,8 @@ pub struct WorkingFile {
     disk_bytes: AtomicU64,
     /// Those of them that are in memory only, yet.
     held_bytes: AtomicU64,
+    /// Writes that are answered already.
+    soon: Soon,
     state: Mutex<State>,
 }
 
@@ -94,6 +98,8 @@ struct State {
     whole_row: bool,
     /// Removed from the cache: nothing is accounted or journaled any more.
     gone: bool,
+    /// Which writes may be answered before they are carried out, as the queue has it.
+    terms: Terms,
 }
 
 /// How a working file starts.
@@ -172,6 +178,7 @@ impl WorkingFile {
             row_changed: new,
             whole_row: new,
             gone: false,
+            terms: Terms::default(),
             map,
             in_index,
             from_index,
@@ -201,6 +208,7 @@ impl WorkingFile {
             dirty_bytes: AtomicU64::new(0),
             disk_bytes: AtomicU64::new(counted),
             held_bytes: AtomicU64::new(0),
+            soon: Soon::default(),
             state: Mutex::new(state),
         }
     }
@@ -222,7 +230,7 @@ impl WorkingFile {
 
     /// Whether anything waits to be committed: bytes, or a size.
     pub fn has_work(&self) -> bool {
-        self.dirty_bytes() > 0
+        self.dirty_bytes() > 0 || self.soon.is_waiting()
     }
 
     /// Unsaved bytes, at least 1 while there is unsaved work. Takes no lock.
@@ -266,7 +274,7 @@ impl WorkingFile {
     }
 
     /// The state, with what the index knows.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_> {
         let mut state = self.look();
         if std::mem::take(&mut state.in_index) {
             self.load(&mut state);
@@ -276,8 +284,8 @@ impl WorkingFile {
 
     /// The state as far as it is here: for version, size, and whatever is not so of clean content in
     /// the index.
-    fn look(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn look(&self) -> Locked<'_> {
+        self.locked(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Brings the content from the index. Without it, it is fetched again.
@@ -438,6 +446,7 @@ impl WorkingFile {
             disk::remove(&self.shared.folder.mapped(self.ino))?;
         }
         state.gone = true;
+        self.drop_waiting();
         let counted = self.disk_bytes.swap(0, Ordering::Relaxed);
         self.shared.used.fetch_sub(counted, Ordering::Relaxed);
         Ok(())

@@ -3,6 +3,7 @@
 use crate::cache::folder::Folder;
 use crate::cache::index::{Index, Known};
 use crate::cache::map::FileMap;
+use crate::cache::slots::Slots;
 use crate::cache::spare::Spares;
 use dfs_core::Ino;
 use std::sync::Arc;
@@ -26,13 +27,15 @@ pub struct Shared {
     pub(super) nameless: AtomicUsize,
     /// Told when the index is to be written soon.
     pub(in crate::cache) full: Arc<Notify>,
+    /// Writes that are answered and not carried out.
+    pub(in crate::cache) slots: Slots,
     /// Journals for the next unsaved work.
     pub(super) spares: Spares,
 }
 
 impl Shared {
     /// For the files of a folder, which take so many bytes now.
-    pub fn new(folder: Folder, index: Index, used: u64) -> Shared {
+    pub fn new(folder: Folder, index: Index, slots: Slots, used: u64) -> Shared {
         Shared {
             folder,
             index,
@@ -41,6 +44,7 @@ impl Shared {
             open: AtomicUsize::default(),
             nameless: AtomicUsize::default(),
             full: Arc::default(),
+            slots,
             spares: Spares::default(),
         }
     }

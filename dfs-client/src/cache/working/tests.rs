@@ -1,5 +1,6 @@
 //! One working file against plain byte arrays, through crashes, bit flips and failing disks.
 
+mod soon;
 mod torn;
 
 use super::*;
@@ -32,6 +33,7 @@ enum Op {
     Advance { changed: Range, byte: u8, size: u64 },
     Reset,
     Ahead(Range),
+    Soon { writes: Vec<(u64, u64, u8)>, ready: bool, kill: bool },
 }
 
 fn place() -> impl Strategy<Value = u64> {
@@ -69,6 +71,8 @@ fn any_op() -> impl Strategy<Value = Op> {
             .prop_map(|(changed, byte, size)| Op::Advance { changed, byte, size }),
         1 => Just(Op::Reset),
         3 => stretch().prop_map(Op::Ahead),
+        2 => (prop::collection::vec((place(), 1..6000u64, 1..255u8), 1..6), any::<bool>(), any::<bool>())
+            .prop_map(|(writes, ready, kill)| Op::Soon { writes, ready, kill }),
     ]
 }
 
@@ -185,6 +189,10 @@ impl Model {
     /// The daemon dies and starts again.
     fn kill(&mut self) {
         let ver = self.file().version();
+        self.kill_at(ver);
+    }
+
+    fn kill_at(&mut self, ver: u64) {
         self.alive = None;
         let cache = Cache::open(self.dir.path(), NO_LIMIT).unwrap();
         let size = self.versions[&ver].len() as u64;
@@ -336,6 +344,7 @@ impl Model {
                 let (ver, size) = (self.file().version(), self.file().size());
                 self.file().reset(ver, size).unwrap();
             }
+            Op::Soon { writes, ready, kill } => self.soon(writes, ready, kill),
             Op::Reset => assert_eq!(self.file().reset(5, 5).unwrap_err().code, Code::Busy),
         }
     }

@@ -43,6 +43,26 @@ fn read(file: &WorkingFile) -> Vec<u8> {
 }
 
 #[test]
+fn lent_is_taken_back_when_nobody_has_it_open_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let file = full(&cache);
+    assert!(file.lend().unwrap());
+    let reader = std::fs::File::open(file.path()).unwrap();
+    file.take_back();
+    assert!(file.is_lent(), "somebody reads it");
+    drop(reader);
+    let registered = file.on_disk().unwrap();
+    file.take_back();
+    assert!(!file.is_lent(), "a copy of our own descriptor is nobody else");
+    drop(registered);
+    assert!(file.lend().unwrap());
+    file.expect_stores().unwrap();
+    file.take_back();
+    assert!(file.is_lent(), "somebody may store into it");
+}
+
+#[test]
 fn lent_is_only_what_is_whole_and_was_looked_at_in_this_life() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path());
