@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 /// Whether nobody else has the file open or mapped: only then a lease on it is given (fcntl(2),
 /// `F_SETLEASE`), and goes back at once. False where the file system has none. Whoever opens the file in
-/// that moment waits for that, and this process gets a SIGIO, which daemons block.
+/// that moment waits for that, and this process gets a SIGIO: whoever lends files blocks it in all threads.
 #[allow(unsafe_code)]
 pub fn is_ours_alone(file: &File) -> bool {
     let lease = |kind: libc::c_int| {

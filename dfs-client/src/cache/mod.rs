@@ -354,7 +354,7 @@ impl Cache {
             };
             if let Some(write) = refused {
                 tracing::error!(%ino, "a write that was answered is of work that is gone");
-                self.shared.slots.free(write.slot);
+                self.shared.slots.free(&write.slot);
             }
         }
     }

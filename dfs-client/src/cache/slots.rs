@@ -6,8 +6,10 @@
 //! does: the next one finds what was not carried out. Nothing is flushed; the work of an earlier boot of
 //! the machine is for people to judge, and its slots say nothing about it.
 
-use super::disk::io_error;
+use super::disk::{self, io_error};
 use super::folder::Folder;
+use super::journal::Input;
+use dfs_core::range::Range;
 use dfs_core::{Ino, Result};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -35,9 +37,23 @@ pub struct Slots {
     last: AtomicU64,
 }
 
-/// A slot in use. It stays so, for the next daemon too, until it is given to [`Slots::free`].
+/// A slot in use, and what is in it. It stays so, for the next daemon too, until it is given to
+/// [`Slots::free`].
 #[derive(Debug)]
-pub struct Slot(u16);
+pub struct Slot {
+    place: u16,
+    /// Where in the file the write goes.
+    pub off: u64,
+    /// Header and bytes.
+    all: Vec<u8>,
+}
+
+impl Slot {
+    /// The bytes of the write.
+    pub fn data(&self) -> &[u8] {
+        &self.all[HEADER..]
+    }
+}
 
 /// A write that an earlier daemon answered and did not carry out.
 #[derive(Debug)]
@@ -46,8 +62,6 @@ pub struct Answered {
     pub ino: Ino,
     /// Version that the unsaved work of the file builds on.
     pub base_ver: u64,
-    pub off: u64,
-    pub data: Vec<u8>,
     number: u64,
 }
 
@@ -61,14 +75,16 @@ impl Slots {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(|e| err("open", e))?;
-        let written = file.metadata().map_err(|e| err("look at", e))?.len();
         let mut found = Vec::new();
-        for slot in (0..SLOTS).filter(|slot| start_of(*slot) < written) {
-            let read = read_slot(&file, slot, &folder.boot());
-            found.extend(read.map_err(|e| err("read", e))?);
+        for place in 0..SLOTS {
+            let mut all = Vec::new();
+            let range = Range::of_len(start_of(place), (HEADER + SLOT_DATA) as u64);
+            disk::read_zero_filled(&file, range, &mut all).map_err(|e| err("read", e))?;
+            found.extend(decode(place, all, &folder.boot()));
         }
         found.sort_by_key(|answered| answered.number);
-        let free = (0..SLOTS).rev().filter(|n| !found.iter().any(|answered| answered.slot.0 == *n));
+        let free =
+            (0..SLOTS).rev().filter(|n| !found.iter().any(|answered| answered.slot.place == *n));
         let slots = Slots {
             file,
             boot: folder.boot(),
@@ -83,36 +99,37 @@ impl Slots {
         if data.len() > SLOT_DATA {
             return None;
         }
-        let slot = self.lock().pop()?;
+        let place = self.lock().pop()?;
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut bytes = Vec::with_capacity(HEADER + data.len());
-        bytes.extend_from_slice(MAGIC);
+        let mut all = Vec::with_capacity(HEADER + data.len());
+        all.extend_from_slice(MAGIC);
         for field in [number, ino.0, base_ver, off] {
-            bytes.extend_from_slice(&field.to_le_bytes());
+            all.extend_from_slice(&field.to_le_bytes());
         }
-        bytes.extend_from_slice(&(data.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&self.boot);
-        bytes.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        bytes.extend_from_slice(data);
-        match self.file.write_all_at(&bytes, start_of(slot)) {
-            Ok(()) => Some(Slot(slot)),
+        all.extend_from_slice(&(data.len() as u32).to_le_bytes());
+        all.extend_from_slice(&self.boot);
+        all.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+        all.extend_from_slice(&crc32c::crc32c(&all).to_le_bytes());
+        all.extend_from_slice(data);
+        let slot = Slot { place, off, all };
+        match self.file.write_all_at(&slot.all, start_of(place)) {
+            Ok(()) => Some(slot),
             Err(error) => {
                 tracing::debug!(%error, "a write is not put into a slot");
-                self.free(Slot(slot));
+                self.free(&slot);
                 None
             }
         }
     }
 
     /// The write of the slot is carried out, or void.
-    pub fn free(&self, slot: Slot) {
-        if let Err(error) = self.file.write_all_at(&[0; MAGIC.len()], start_of(slot.0)) {
+    pub fn free(&self, slot: &Slot) {
+        if let Err(error) = self.file.write_all_at(&[0; MAGIC.len()], start_of(slot.place)) {
             // It would be carried out once more, over what came later: nothing is put there again.
             tracing::error!(%error, "a slot cannot be emptied");
             return;
         }
-        self.lock().push(slot.0);
+        self.lock().push(slot.place);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u16>> {
@@ -120,46 +137,25 @@ impl Slots {
     }
 }
 
-fn start_of(slot: u16) -> u64 {
-    u64::from(slot) * STRIDE
+fn start_of(place: u16) -> u64 {
+    u64::from(place) * STRIDE
 }
 
-fn read_slot(file: &File, slot: u16, boot: &[u8; 16]) -> io::Result<Option<Answered>> {
-    let mut bytes = vec![0; HEADER + SLOT_DATA];
-    let mut len = 0;
-    while len < bytes.len() {
-        match file.read_at(&mut bytes[len..], start_of(slot) + len as u64)? {
-            0 => break,
-            n => len += n,
-        }
-    }
-    Ok(decode(&bytes, boot).map(|(number, ino, base_ver, off, data)| Answered {
-        slot: Slot(slot),
-        ino: Ino(ino),
-        base_ver,
-        off,
-        data: data.to_vec(),
-        number,
-    }))
-}
-
-fn decode<'a>(bytes: &'a [u8], boot: &[u8; 16]) -> Option<(u64, u64, u64, u64, &'a [u8])> {
-    let (header, data) = bytes.split_at_checked(HEADER)?;
-    let (fields, sum) = header.split_at(HEADER - 4);
-    if !fields.starts_with(MAGIC) || crc32c::crc32c(fields).to_le_bytes() != sum {
+/// What is in a slot, of which `all` has at least the header.
+fn decode(place: u16, mut all: Vec<u8>, boot: &[u8; 16]) -> Option<Answered> {
+    let (header, data) = all.split_at_checked(HEADER)?;
+    let mut input = Input(header);
+    let magic = input.take::<8>()?;
+    let (number, ino, base_ver, off) =
+        (input.u64()?, Ino(input.u64()?), input.u64()?, input.u64()?);
+    let (len, its_boot, crc) = (input.u32()? as usize, input.take::<16>()?, input.u32()?);
+    let whole = crc32c::crc32c(&header[..HEADER - 4]) == input.u32()?;
+    let right = crc32c::crc32c(data.get(..len)?) == crc;
+    if magic != MAGIC || its_boot != boot || !whole || !right {
         return None;
     }
-    let number = |at: usize| Some(u64::from_le_bytes(fields[at..at + 8].try_into().ok()?));
-    let word = |at: usize| Some(u32::from_le_bytes(fields[at..at + 4].try_into().ok()?));
-    let data = data.get(..word(40)? as usize)?;
-    let whole = crc32c::crc32c(data) == word(60)?;
-    (fields[44..60] == *boot && whole).then_some((
-        number(8)?,
-        number(16)?,
-        number(24)?,
-        number(32)?,
-        data,
-    ))
+    all.truncate(HEADER + len);
+    Some(Answered { slot: Slot { place, off, all }, ino, base_ver, number })
 }
 
 #[cfg(test)]
@@ -168,7 +164,8 @@ mod tests {
 
     fn found(folder: &Folder) -> Vec<(u64, u64, u64, Vec<u8>)> {
         let (_, found) = Slots::open(folder).unwrap();
-        found.into_iter().map(|a| (a.ino.0, a.base_ver, a.off, a.data)).collect()
+        let fields = |a: Answered| (a.ino.0, a.base_ver, a.slot.off, a.slot.data().to_vec());
+        found.into_iter().map(fields).collect()
     }
 
     #[test]
@@ -179,7 +176,7 @@ mod tests {
         assert!(before.is_empty());
         let one = slots.put(Ino(7), 3, 4096, b"one").unwrap();
         slots.put(Ino(8), 4, 0, &[2; SLOT_DATA]).unwrap();
-        slots.free(one);
+        slots.free(&one);
         slots.put(Ino(7), 3, 1, b"three").unwrap();
         assert!(slots.put(Ino(7), 3, 0, &[4; SLOT_DATA + 1]).is_none());
         let want = [(8, 4, 0, vec![2; SLOT_DATA]), (7, 3, 1, b"three".to_vec())];
@@ -197,7 +194,12 @@ mod tests {
         let folder = Folder::open(dir.path()).unwrap();
         let (slots, _) = Slots::open(&folder).unwrap();
         slots.put(Ino(7), 3, 0, b"bytes").unwrap();
-        let read = |boot: [u8; 16]| read_slot(&slots.file, 0, &boot).unwrap().is_some();
+        let read = |boot: [u8; 16]| {
+            let mut all = Vec::new();
+            let range = Range::of_len(0, (HEADER + SLOT_DATA) as u64);
+            disk::read_zero_filled(&slots.file, range, &mut all).unwrap();
+            decode(0, all, &boot).is_some()
+        };
         assert!(read(folder.boot()) && !read([9; 16]));
         for at in [0, 20, HEADER as u64 - 1, HEADER as u64 + 4] {
             let mut byte = [0];
@@ -217,7 +219,7 @@ mod tests {
         let mut taken: Vec<Slot> =
             (0..SLOTS).map(|n| slots.put(Ino(1), 1, n.into(), b"x").unwrap()).collect();
         assert!(slots.put(Ino(1), 1, 0, b"x").is_none());
-        slots.free(taken.remove(5));
+        slots.free(&taken.remove(5));
         assert!(slots.put(Ino(1), 1, 0, b"y").is_some());
         assert_eq!(found(&folder).len(), SLOTS.into());
     }

@@ -91,7 +91,7 @@ fn larger_than_the_cache(cache: &Cache, limit: u64) {
         let mut room = cache.make_room(PIECE).unwrap();
         if !room.ok {
             assert_eq!(room.flush, [Ino(9)]);
-            file.committed(&file.dirty_snapshot(), file.version() + 1).unwrap();
+            file.committed(&file.dirty_snapshot().unwrap(), file.version() + 1).unwrap();
             commits += 1;
             room = cache.make_room(PIECE).unwrap();
         }
@@ -100,7 +100,7 @@ fn larger_than_the_cache(cache: &Cache, limit: u64) {
         assert!(cache.stats().used_bytes <= limit);
     }
     assert!(commits > 0 && file.size() == SIZE);
-    file.committed(&file.dirty_snapshot(), file.version() + 1).unwrap();
+    file.committed(&file.dirty_snapshot().unwrap(), file.version() + 1).unwrap();
     let mut buf = Vec::new();
     for at in (0..SIZE).step_by(PIECE as usize) {
         let range = Range::of_len(at, PIECE);
@@ -215,7 +215,7 @@ fn cache_damaged_index_costs_no_unsaved_work() {
     assert_eq!(file.read_dirty(&[Range::new(500, 5500)]).unwrap(), content(2, 5000));
     assert_eq!(cache.sweep(&false.into()).unwrap().strays, 1);
     assert_eq!(file.read_dirty(&[Range::new(500, 5500)]).unwrap(), content(2, 5000));
-    file.committed(&file.dirty_snapshot(), 2).unwrap();
+    file.committed(&file.dirty_snapshot().unwrap(), 2).unwrap();
     let journal = cache.shared.folder.unsaved(Ino(2));
     assert!(Found::read(&journal).unwrap().is_none());
     drop((file, cache));

@@ -45,18 +45,18 @@ impl Content {
     ) -> Result<Arc<File>> {
         loop {
             let file = self.find(ino);
-            if let Some(attr) = self.client.metadata.attr(ino) {
-                match file {
-                    None => return self.file(ino, attr.content_ver, attr.size),
-                    Some(file) if self.is_current(&file, &attr) => return Ok(file),
-                    Some(_) => {}
+            match (self.client.metadata.attr(ino), &file) {
+                (Some(attr), None) => return self.file(ino, attr.content_ver, attr.size),
+                (Some(attr), Some(file)) if self.is_current(file, &attr) => {
+                    return Ok(Arc::clone(file));
                 }
-            } else if let Some(file) = file.filter(|file| file.lock().machine.writable().is_some())
-            {
                 // Nobody else can commit while we hold the lease.
-                return Ok(file);
+                (None, Some(file)) if file.lock().machine.writable().is_some() => {
+                    return Ok(Arc::clone(file));
+                }
+                _ => {}
             }
-            let working = match self.find(ino) {
+            let working = match &file {
                 Some(file) => Some(Arc::clone(&file.view().working)),
                 None => self.cache.get(ino)?,
             };

@@ -163,7 +163,6 @@ impl Content {
     async fn prepare(&self, file: &Arc<File>, ahead: Option<Taken>) -> Result<Option<Job>> {
         let unit = self.stripe_unit();
         let _gate = file.gate.write().await;
-        file.view().working.settle_all()?;
         let mut state = file.lock();
         let Some(held) = state.machine.committable().filter(|_| state.has_work()) else {
             state.give_up(ahead);
@@ -178,6 +177,13 @@ impl Content {
         let content = view.working.has_work();
         let snapshot = view.working.dirty_snapshot();
         state.taken_up(unit);
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                state.give_up(ahead);
+                return Err(error);
+            }
+        };
         drop(state);
         let uploaded = ahead.as_ref().map_or_else(Vec::new, |ahead| ahead.unchanged(&snapshot));
         let inline_max = or(self.client.session.limits().inline_max_bytes.into(), INLINE_MAX);

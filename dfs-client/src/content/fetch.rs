@@ -216,6 +216,7 @@ impl Content {
         view: &Arc<View>,
         range: Range,
     ) -> Result<()> {
+        let mut outlasted = None;
         for _ in 0..PAGES_MAX {
             let ver = view.working.version();
             let (unknown, size) = {
@@ -235,17 +236,24 @@ impl Content {
                 opened: true,
             };
             let update = self.get_content(&system(), file.ino, wanted).await?;
-            if update.attr.content_ver != ver && !Arc::ptr_eq(view, &file.view()) {
-                let text = format!("version {ver} of inode {} is gone", file.ino);
-                return Err(FsError::new(Code::Stale, text));
-            }
             let there = update.attr.content_ver;
+            let gone = || {
+                let text = format!("version {ver} of inode {} is gone", file.ino);
+                Err(FsError::new(Code::Stale, text))
+            };
+            if there != ver && !Arc::ptr_eq(view, &file.view()) {
+                return gone();
+            }
             self.adopt(file, update).await?;
             if !Arc::ptr_eq(view, &file.view()) {
                 return Ok(());
             }
             if there != ver && view.working.version() == ver {
+                if outlasted == Some(ver) {
+                    return gone();
+                }
                 self.outlast_work(file).await?;
+                outlasted = Some(ver);
             }
         }
         Err(FsError::new(Code::Io, format!("extents of inode {} never end", file.ino)))

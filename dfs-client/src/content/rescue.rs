@@ -122,7 +122,7 @@ impl Content {
     /// nobody heard the answer.
     async fn saved_as(&self, file: &File) -> Option<Target> {
         let working = Arc::clone(&file.view().working);
-        let work = working.dirty_snapshot();
+        let work = working.dirty_snapshot().ok()?;
         if !working.has_work() || work.size > u64::from(REPLY_DATA_MAX) {
             return None;
         }

@@ -36,7 +36,7 @@ impl Content {
             work.ranges.iter().for_each(|r| data.insert(*r));
             // A snapshot would make that of a running commit void; zeros may pass for data then.
             if let Ok(_turn) = handle.file.commit_queue.try_lock() {
-                let holes = view.working.dirty_snapshot().holes;
+                let holes = view.working.dirty_snapshot()?.holes;
                 holes.iter().for_each(|hole| data.remove(*hole));
             }
         }

@@ -89,15 +89,17 @@ impl Content {
         let Ok(handle) = self.handles.get(fh) else { return };
         let working = Arc::clone(&handle.file.view().working);
         let Err(error) = working.settle_soon() else { return };
-        // It is tried again by whoever looks at the file, and a commit says why it failed.
-        tracing::debug!(ino = %handle.file.ino, %error, "a write that was answered has to wait");
-        let content = self.arc();
-        self.client.runtime.spawn(async move {
-            let room = content.squeeze(JOURNAL_ROOM).await;
-            if let Err(error) = room.and_then(|()| working.settle_all()) {
-                tracing::warn!(ino = %working.ino(), %error, "a write cannot be carried out");
-            }
-        });
+        // Whoever looks at the file tries again; reads and commits say why they fail.
+        tracing::warn!(ino = %handle.file.ino, %error, "a write that was answered has to wait");
+        if error.code == Code::NoSpace {
+            let content = self.arc();
+            self.client.runtime.spawn(async move {
+                let room = content.squeeze(JOURNAL_ROOM).await;
+                if let Err(error) = room.and_then(|()| working.settle_soon()) {
+                    tracing::warn!(ino = %working.ino(), %error, "a write cannot be carried out");
+                }
+            });
+        }
     }
 
     /// Writes all of `data`, in smaller parts if the cache has no room for all of it at once: what

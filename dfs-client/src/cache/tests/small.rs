@@ -61,7 +61,7 @@ fn cache_keeps_small_contents_in_the_index() {
     let large = content(1, 100 * KIB);
     let file = cache.open_file(Ino(1), 1, 100).unwrap();
     file.write(0, &large).unwrap();
-    file.committed(&file.dirty_snapshot(), 2).unwrap();
+    file.committed(&file.dirty_snapshot().unwrap(), 2).unwrap();
     drop(cache.open_file(Ino(2), 2, 100).unwrap());
     cache.remove(Ino(3)).unwrap();
     cache.persist().unwrap();

@@ -65,8 +65,10 @@ impl PutAside {
 
 impl WorkingFile {
     /// What is to be committed now. A newer snapshot makes the older ones void.
-    pub fn dirty_snapshot(&self) -> Snapshot {
-        let mut state = self.lock();
+    ///
+    /// Errors: why a write that was answered cannot be carried out.
+    pub fn dirty_snapshot(&self) -> Result<Snapshot> {
+        let mut state = self.settled()?;
         if let Err(error) = state.sum_for_commit() {
             tracing::warn!(ino = %self.ino, %error, "stores of a mapping may be saved late");
         }
@@ -75,7 +77,7 @@ impl WorkingFile {
         state.min_since = state.map.size;
         let ahead = std::mem::take(&mut state.ahead);
         let map = &state.map;
-        Snapshot {
+        Ok(Snapshot {
             ahead,
             base_ver: map.base_ver,
             min_size: map.min_size,
@@ -83,7 +85,7 @@ impl WorkingFile {
             ranges: map.dirty.iter().collect(),
             holes: map.dirty_holes(),
             serial: state.snapshot,
-        }
+        })
     }
 
     /// The snapshot is committed as version `ver`: what was not written again meanwhile is clean.

@@ -54,7 +54,7 @@ fn rest_of_a_cut_block_is_known_after_a_crash() {
     let cache = Cache::open(dir.path(), u64::MAX / 2).unwrap();
     let file = cache.get(INO).unwrap().unwrap();
     assert!(file.present().covers(WHOLE) && read_dirty(&cache, WHOLE) == want);
-    file.committed(&file.dirty_snapshot(), 2).unwrap();
+    file.committed(&file.dirty_snapshot().unwrap(), 2).unwrap();
     let mut bytes = Vec::new();
     file.read(WHOLE, &mut bytes).unwrap();
     assert!(bytes == want);

@@ -8,7 +8,7 @@
 //! Lock order: the state, then the queue.
 
 use super::{State, WorkingFile};
-use crate::cache::slots::{Answered, SLOT_DATA, Slot};
+use crate::cache::slots::{Answered, Slot};
 use dfs_core::range::Range;
 use dfs_core::{FsError, Result};
 use std::collections::VecDeque;
@@ -27,16 +27,9 @@ pub(super) struct Soon {
 #[derive(Debug, Default)]
 struct Queue {
     terms: Terms,
-    writes: VecDeque<Write>,
+    writes: VecDeque<Slot>,
     /// Why the first one could not be carried out.
     stuck: Option<FsError>,
-}
-
-#[derive(Debug)]
-struct Write {
-    off: u64,
-    data: Vec<u8>,
-    slot: Slot,
 }
 
 /// What may wait: writes that end below `end`, in work on version `base_ver`.
@@ -95,49 +88,49 @@ impl WorkingFile {
     /// unsaved, and is seen by everybody. Errors as there.
     pub fn write_soon(&self, off: u64, data: &[u8]) -> Result<()> {
         let range = Range::of_len(off, data.len() as u64);
-        let may_wait = !range.is_empty() && data.len() <= SLOT_DATA && !self.is_cheap(range);
-        match may_wait && self.put_soon(off, data) {
+        match !self.is_cheap(range) && self.put_soon(range, data) {
             true => Ok(()),
             false => self.write(off, data),
         }
     }
 
     /// Whether the write waits now. Nobody is held up while its slot is written.
-    fn put_soon(&self, off: u64, data: &[u8]) -> bool {
+    fn put_soon(&self, range: Range, data: &[u8]) -> bool {
         let terms = {
             let queue = self.soon.lock();
-            if Range::of_len(off, data.len() as u64).end > queue.terms.end || queue.stuck.is_some()
-            {
+            if range.end > queue.terms.end || queue.stuck.is_some() {
                 return false;
             }
             queue.terms
         };
-        let Some(slot) = self.shared.slots.put(self.ino, terms.base_ver, off, data) else {
+        let slots = &self.shared.slots;
+        let Some(slot) = slots.put(self.ino, terms.base_ver, range.start, data) else {
             return false;
         };
-        let write = Write { off, data: data.to_vec(), slot };
         let mut queue = self.soon.lock();
         if queue.terms != terms {
             drop(queue);
-            self.shared.slots.free(write.slot);
+            slots.free(&slot);
             return false;
         }
-        queue.writes.push_back(write);
+        queue.writes.push_back(slot);
         self.soon.waiting.fetch_add(1, Ordering::SeqCst);
         true
     }
 
     /// Whether a write has nothing to do but to write, and nobody is at work here.
     fn is_cheap(&self, range: Range) -> bool {
-        if self.soon.is_waiting() {
-            return false;
+        !self.soon.is_waiting()
+            && self.try_state().is_some_and(|state| state.map.dirty.covers(range))
+    }
+
+    /// The state, as it is, unless somebody is at work on it.
+    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
-        let state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
-        };
-        !self.soon.is_waiting() && state.map.dirty.covers(range)
     }
 
     /// Carries out what waits, unless somebody else is at it.
@@ -145,20 +138,13 @@ impl WorkingFile {
     /// Errors: why it could not be carried out. It goes on waiting; reads and commits of the file fail
     /// until it can.
     pub fn settle_soon(&self) -> Result<()> {
-        while self.soon.is_waiting() {
-            drop(self.locked(match self.state.try_lock() {
-                Ok(state) => state,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return Ok(()),
-            }));
+        while self.soon.is_waiting()
+            && let Some(state) = self.try_state()
+        {
+            drop(self.locked(state));
             self.unstuck()?;
         }
         Ok(())
-    }
-
-    /// Carries out what waits. Errors as for [`settle_soon`](WorkingFile::settle_soon).
-    pub fn settle_all(&self) -> Result<()> {
-        self.settled().map(drop)
     }
 
     /// The lock, if all that waited is carried out.
@@ -179,19 +165,19 @@ impl WorkingFile {
     /// Carries out what waits now; of the rest, the first one keeps its error.
     fn carry_out(&self, state: &mut State) {
         for _ in 0..self.soon.waiting.load(Ordering::SeqCst) {
-            let write = {
+            let next = {
                 let mut queue = self.soon.lock();
                 queue.stuck = None;
                 queue.writes.pop_front()
             };
-            let Some(write) = write else { return };
-            if let Err(error) = self.write_under(state, write.off, &write.data) {
+            let Some(slot) = next else { return };
+            if let Err(error) = self.write_under(state, slot.off, slot.data()) {
                 let mut queue = self.soon.lock();
                 queue.stuck = Some(error);
-                queue.writes.push_front(write);
+                queue.writes.push_front(slot);
                 return;
             }
-            self.shared.slots.free(write.slot);
+            self.shared.slots.free(&slot);
             self.soon.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -202,8 +188,7 @@ impl WorkingFile {
         if !state.map.has_work() || state.map.base_ver != answered.base_ver {
             return Some(answered);
         }
-        let Answered { off, data, slot, .. } = answered;
-        self.soon.lock().writes.push_back(Write { off, data, slot });
+        self.soon.lock().writes.push_back(answered.slot);
         self.soon.waiting.fetch_add(1, Ordering::SeqCst);
         None
     }
@@ -212,8 +197,8 @@ impl WorkingFile {
     pub(super) fn drop_waiting(&self) {
         let mut queue = self.soon.lock();
         queue.stuck = None;
-        for write in queue.writes.drain(..) {
-            self.shared.slots.free(write.slot);
+        for slot in queue.writes.drain(..) {
+            self.shared.slots.free(&slot);
             self.soon.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }

@@ -238,7 +238,7 @@ impl Model {
     }
 
     fn commit(&mut self, rewrite: Option<(u64, u64, u8)>, cut: Option<u64>) {
-        let snapshot = self.file().dirty_snapshot();
+        let snapshot = self.file().dirty_snapshot().unwrap();
         let mut version = self.base().clone();
         version.resize(snapshot.min_size as usize, 0);
         version.resize(snapshot.size as usize, 0);

@@ -13,6 +13,14 @@ use std::time::Duration;
 const NEWER: &[u8] = b"two, longer";
 
 impl Rig {
+    /// File 7 with unsaved bytes, and its handle.
+    async fn written() -> (Rig, u64) {
+        let rig = Rig::new().await;
+        let fh = rig.create(7).await;
+        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        (rig, fh)
+    }
+
     fn recall(&self, fence: u64) {
         let recall = v1::Recall { grant: fence, fence, ino: 7, hold_ms: 0 };
         ContentHooks::recall(&*self.content, recall);
@@ -55,9 +63,7 @@ impl Rig {
 #[test]
 fn recall_of_idle_and_dirty_lease_gives_it_back() {
     run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let (rig, fh) = Rig::written().await;
         let fence = rig.fake.lock().files[&7].held.unwrap();
         rig.recall(fence);
         rig.until("the lease is back", |rig| rig.fake.lock().files[&7].held.is_none()).await;
@@ -80,9 +86,7 @@ fn recall_of_idle_and_dirty_lease_gives_it_back() {
 #[test]
 fn regression_recall_during_a_commit_gives_the_lease_back() {
     run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let (rig, fh) = Rig::written().await;
         let fence = rig.fake.lock().files[&7].held.unwrap();
         let recalled = async { rig.recall(fence) };
         let (synced, ()) = tokio::join!(rig.content.fsync(fh), recalled);
@@ -96,9 +100,7 @@ fn regression_recall_during_a_commit_gives_the_lease_back() {
 #[test]
 fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
     run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let (rig, fh) = Rig::written().await;
         rig.content.flush(fh).await.unwrap();
         rig.open(7, "r").await;
         let fence = rig.fake.lock().files[&7].held.unwrap();
@@ -121,9 +123,7 @@ fn regression_reader_follows_a_version_that_overtook_the_return_of_the_lease() {
 fn regression_open_while_a_lease_goes_back_sees_what_the_next_holder_committed() {
     for (unsaved, known) in [(false, false), (false, true), (true, false), (true, true)] {
         run(async {
-            let rig = Rig::new().await;
-            let fh = rig.create(7).await;
-            rig.content.write(fh, 0, b"one", false).await.unwrap();
+            let (rig, fh) = Rig::written().await;
             if !unsaved {
                 rig.content.flush(fh).await.unwrap();
             }
@@ -145,9 +145,7 @@ fn regression_open_while_a_lease_goes_back_sees_what_the_next_holder_committed()
 #[test]
 fn regression_size_while_a_lease_goes_back_is_that_of_the_next_holder() {
     run(async {
-        let rig = Rig::new().await;
-        let fh = rig.create(7).await;
-        rig.content.write(fh, 0, b"one", false).await.unwrap();
+        let (rig, _) = Rig::written().await;
         let mut before = rig.fake.lock().attr(7);
         assert!(rig.content.overlay(&mut before));
         assert_eq!(before.size, 3);

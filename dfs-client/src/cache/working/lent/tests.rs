@@ -146,7 +146,7 @@ fn stores_into_a_mapped_file_are_unsaved_work_and_not_rot() {
     let found = file.find_stores().unwrap();
     assert_eq!(found, [Range::new(0, CHECKSUM_BLOCK)], "the other one is unsaved already");
     file.take_stores(&found).unwrap();
-    let snapshot = file.dirty_snapshot();
+    let snapshot = file.dirty_snapshot().unwrap();
     assert_eq!(snapshot.ranges, [Range::new(0, 2 * CHECKSUM_BLOCK)]);
     // Stored while the commit is under way, so maybe not in it.
     store(&file, 70_100, b"late");

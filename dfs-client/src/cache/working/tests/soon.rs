@@ -133,7 +133,7 @@ fn write_that_cannot_be_carried_out_waits_and_is_not_overlooked() {
     assert!(model.file().settle_soon().is_err() && model.is_waiting());
     let mut buf = Vec::new();
     assert!(model.file().read(Range::new(0, 1), &mut buf).is_err());
-    assert!(model.file().settle_all().is_err());
+    assert!(model.file().dirty_snapshot().is_err());
     assert!(model.file().write(0, b"x").is_err());
     model.file().lock().file = good;
     model.file().settle_soon().unwrap();
