@@ -121,17 +121,17 @@ impl Model {
     pub fn circle(&self, wish: Wish) -> Option<bool> {
         let mut steps = 0;
         let mut holder = self.only(wish)?;
-        // Nobody is told of a wait for an open file's lock, and an open file is told of none.
-        while wish.owner.1 == Kind::Process && steps <= self.waiting.len() {
+        // Nobody is told of a wait for an open file's lock, and an open file is told of none: it waits for
+        // locks of one file, and the open file that holds locks of another one is somebody else.
+        let of_processes =
+            |holder: Owner| [wish.owner, holder].iter().all(|o| o.1 == Kind::Process);
+        while of_processes(holder) && steps <= self.waiting.len() {
             if holder == wish.owner {
                 return Some(true);
             }
             let waits = self.waiting.get(&holder.0).filter(|w| w.owner == holder);
             let Some(waits) = waits else { return Some(false) };
             holder = self.only(*waits)?;
-            if holder.1 == Kind::OpenFile {
-                return Some(false);
-            }
             steps += 1;
         }
         Some(false)
