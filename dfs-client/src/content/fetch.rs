@@ -6,6 +6,7 @@ use super::inode::File;
 use super::manifest::Manifest;
 use super::remote::{Wanted, system};
 use super::view::{Claim, View, base_size};
+use crate::cache::{FILL_STEP, WorkingFile};
 use crate::interrupt;
 use bytes::Bytes;
 use dfs_core::extent::{Extent, ObjectName, Source};
@@ -153,12 +154,8 @@ impl Content {
 
     async fn fetch_part(&self, view: &View, part: Part) -> Result<()> {
         let Part { ver, range, name, off } = part;
-        let mut at = range.start;
-        let fill = |piece: Bytes| {
-            view.working.fill(ver, at, &piece)?;
-            at += piece.len() as u64;
-            Ok(())
-        };
+        let mut gathered = Gathered::new(range);
+        let fill = |piece: Bytes| gathered.push(piece, &view.working, ver);
         self.client.rpc.read_object_in_pieces(&system(), name, off, range.len(), fill).await
     }
 
@@ -281,6 +278,37 @@ struct Part {
     range: Range,
     name: ObjectName,
     off: u64,
+}
+
+/// Pieces of a part that arrived, until they are what the cache writes at a time.
+struct Gathered {
+    /// Offset of the first byte.
+    at: u64,
+    /// Behind the last byte of the last piece.
+    have: u64,
+    /// Behind the last byte of the part.
+    end: u64,
+    pieces: Vec<Bytes>,
+}
+
+impl Gathered {
+    fn new(part: Range) -> Gathered {
+        Gathered { at: part.start, have: part.start, end: part.end, pieces: Vec::new() }
+    }
+
+    /// Takes a further piece, and writes what is together if that is to be.
+    fn push(&mut self, piece: Bytes, working: &WorkingFile, ver: u64) -> Result<()> {
+        let step = self.have / FILL_STEP;
+        self.have += piece.len() as u64;
+        self.pieces.push(piece);
+        if self.have / FILL_STEP > step || self.have >= self.end {
+            let pieces: Vec<&[u8]> = self.pieces.iter().map(AsRef::as_ref).collect();
+            working.fill_pieces(ver, self.at, &pieces)?;
+            self.pieces.clear();
+            self.at = self.have;
+        }
+        Ok(())
+    }
 }
 
 /// The result of a task; one that ended otherwise met a bug, which was reported by its panic.

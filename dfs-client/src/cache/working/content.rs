@@ -34,15 +34,21 @@ impl WorkingFile {
     ///
     /// Errors: `NoSpace` and others of the cache's file system; what did not fit stays missing.
     pub fn fill(&self, ver: u64, start: u64, bytes: &[u8]) -> Result<bool> {
+        self.fill_pieces(ver, start, &[bytes])
+    }
+
+    /// As [`fill`](WorkingFile::fill), with bytes that lie in pieces.
+    pub fn fill_pieces(&self, ver: u64, start: u64, pieces: &[&[u8]]) -> Result<bool> {
         let mut state = self.lock();
         if ver != state.map.base_ver {
             return Ok(false);
         }
-        let range = Range::of_len(start, bytes.len() as u64).intersect(state.map.extent());
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let range = Range::of_len(start, len).intersect(state.map.extent());
         if !self.shared.may_hold(range.len()) {
             self.to_disk(&mut state)?;
         }
-        let filled = state.fill_gaps(range, start, bytes);
+        let filled = state.fill_gaps(range, start, pieces);
         self.account(&state)?;
         filled.map(|()| true)
     }
@@ -311,11 +317,15 @@ impl WorkingFile {
 }
 
 impl State {
-    fn fill_gaps(&mut self, range: Range, start: u64, bytes: &[u8]) -> Result<()> {
+    fn fill_gaps(&mut self, range: Range, start: u64, pieces: &[&[u8]]) -> Result<()> {
         for gap in self.map.present.gaps(range) {
-            let part = &bytes[(gap.start - start) as usize..(gap.end - start) as usize];
-            self.file.write_all_at(part, gap.start).map_err(|e| self.err("fill", &e))?;
-            self.map.filled(gap.start, part);
+            let parts = within(gap, start, pieces);
+            self.file.fill_all_at(&parts, gap.start).map_err(|e| self.err("fill", &e))?;
+            let mut at = gap.start;
+            for part in parts {
+                self.map.filled(at, part);
+                at += part.len() as u64;
+            }
             self.lent.seen(gap);
             self.row_changed = true;
         }
@@ -388,4 +398,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The bytes of `range` of `pieces`, which lie one behind the other from `start` on.
+fn within<'a>(range: Range, mut start: u64, pieces: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let mut parts = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let part = Range::of_len(start, piece.len() as u64).intersect(range);
+        if !part.is_empty() {
+            parts.push(&piece[(part.start - start) as usize..(part.end - start) as usize]);
+        }
+        start += piece.len() as u64;
+    }
+    parts
 }

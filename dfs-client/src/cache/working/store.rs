@@ -6,7 +6,7 @@
 //! for either.
 
 use super::{Shared, State, WorkingFile, open_or_make};
-use crate::cache::disk::{self, DISK_BLOCK, io_error};
+use crate::cache::disk::{self, DISK_BLOCK, FILL_STEP, WRITE_STEP, io_error};
 use crate::cache::journal::Record;
 use crate::cache::map::FileMap;
 use crate::cache::persist::HELD_MANY;
@@ -76,16 +76,28 @@ impl Store {
         }
     }
 
-    /// Writes all of `data` at `off`.
+    /// Writes all of `data` of a program at `off`.
     pub fn write_all_at(&mut self, data: &[u8], off: u64) -> io::Result<()> {
+        self.write_pieces(&[data], off, WRITE_STEP)
+    }
+
+    /// Writes all of `pieces` that were fetched, one behind the other, from `off` on.
+    pub fn fill_all_at(&mut self, pieces: &[&[u8]], off: u64) -> io::Result<()> {
+        self.write_pieces(pieces, off, FILL_STEP)
+    }
+
+    fn write_pieces(&mut self, pieces: &[&[u8]], off: u64, step: u64) -> io::Result<()> {
         match self {
-            Store::Disk(file) => disk::write_in_steps(file, off, data),
+            Store::Disk(file) => disk::write_in_steps(file, off, pieces, step),
             Store::Memory(bytes) => {
-                let start = off as usize;
+                let mut start = off as usize;
                 bytes.resize(bytes.len().max(start), 0);
-                let (over, behind) = data.split_at(data.len().min(bytes.len() - start));
-                bytes[start..start + over.len()].copy_from_slice(over);
-                bytes.extend_from_slice(behind);
+                for data in pieces {
+                    let (over, behind) = data.split_at(data.len().min(bytes.len() - start));
+                    bytes[start..start + over.len()].copy_from_slice(over);
+                    bytes.extend_from_slice(behind);
+                    start += data.len();
+                }
                 Ok(())
             }
         }

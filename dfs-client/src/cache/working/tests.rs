@@ -132,7 +132,8 @@ impl Model {
         if !bytes.is_empty() && bytes.iter().all(|b| *b == 0) {
             assert!(self.file().fill_hole(ver, Range::new(range.start, end as u64)).unwrap());
         } else {
-            assert!(self.file().fill(ver, range.start, bytes).unwrap());
+            let (first, second) = bytes.split_at(bytes.len() / 3);
+            assert!(self.file().fill_pieces(ver, range.start, &[first, second]).unwrap());
         }
     }
 
