@@ -108,12 +108,13 @@ fn git_pushes_of_two_mounts_are_all_there() {
             printed.lines().partition(|line| line.starts_with("tries"));
         assert_eq!(commits.len(), 2 * rounds);
         for mount in [&a, &b] {
-            let check = "git fsck --strict && git rev-list main";
+            // A push that loses the race for the branch may leave its commit behind, in no branch.
+            let check = "git fsck --strict --no-dangling && git rev-list main";
             let there = shell::script(STEP, &mount.at("hub.git"), check);
             let there: BTreeSet<&str> = there.lines().collect();
             let lost: Vec<_> = commits.iter().filter(|id| !there.contains(*id)).collect();
             assert!(lost.is_empty(), "pushed and not in the branch: {lost:?}");
-            assert_eq!(there.len(), 2 * rounds + 1);
+            assert_eq!(there.len(), 2 * rounds + 1, "{there:?}");
         }
         w.say(format!("2 x {rounds} commits pushed beside gc ({tries:?} rejected), all there"));
     });
