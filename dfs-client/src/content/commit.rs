@@ -90,9 +90,12 @@ impl Content {
         self.commit_task(file, Aim::Return).await
     }
 
-    /// A commit that nobody waits for; its failure is reported by the next fsync or close.
+    /// A commit that nobody waits for; its failure is reported by the next fsync or close, unless the
+    /// file was removed and there is none.
     pub(crate) async fn commit_in_background(&self, file: &Arc<File>) {
-        if let Err(error) = self.commit(file).await {
+        if let Err(error) = self.commit(file).await
+            && !self.buried(file).await
+        {
             tracing::warn!(ino = %file.ino, %error, "cannot commit in the background");
         }
     }

@@ -349,8 +349,7 @@ impl Content {
 
     /// After a close: commits what is left, and lets an inode without names go.
     async fn closed(&self, file: &Arc<File>, unsaved: bool) {
-        if file.lock().open == 0 && self.is_orphan(file.ino).await && file.lock().open == 0 {
-            self.bury(file).await;
+        if self.buried(file).await {
             return;
         }
         // What a writer that came since has half written is not ours to publish.
@@ -370,6 +369,16 @@ impl Content {
             Ok(attr) => attr.nlink == 0,
             Err(error) => matches!(error.code, Code::NotFound | Code::Stale),
         }
+    }
+
+    /// Lets a file go that has no name and is not open. False: it has, or is.
+    pub(super) async fn buried(&self, file: &Arc<File>) -> bool {
+        let is_open = || file.lock().open > 0;
+        if is_open() || !self.is_orphan(file.ino).await || is_open() {
+            return false;
+        }
+        self.bury(file).await;
+        true
     }
 
     /// Forgets an inode that nobody can open any more, unsaved bytes included.

@@ -152,6 +152,35 @@ fn server_disk_that_is_full_refuses_writers_and_serves_readers() {
     });
 }
 
+/// What did not fit and has no name any more is nobody's: neither side keeps its bytes.
+#[test]
+fn removed_file_that_did_not_fit_at_the_server_is_let_go() {
+    world::run(LIMIT, |w| {
+        let disk = w.small_disk("server-disk", 64);
+        let server = w.server_builder().data(&disk.join("data")).start();
+        let mut a = w.mount(&server, "a");
+        let filler = fill(&disk, 16 * MIB);
+        let path = a.at("new");
+        let error = wait::within(Duration::from_secs(60), "write to a full server", move || {
+            let file = File::create(path).unwrap();
+            file.write_all_at(&tree::version_bytes(2, 30_000_000), 0).unwrap();
+            file.sync_all().unwrap_err()
+        });
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+        wait::until_true(Duration::from_secs(30), "what is left of the close", || {
+            a.log().contains("cannot commit in the background")
+        });
+        std::fs::remove_file(a.at("new")).unwrap();
+        let content = a.cache().join("data");
+        wait::until_true(Duration::from_secs(30), "the unsaved bytes to be gone", || {
+            sys::disk_usage(&content) < MIB
+        });
+        std::fs::remove_file(filler).unwrap();
+        a.unmount();
+        assert_eq!(std::fs::read_dir(a.cache().join("recovered")).unwrap().count(), 0);
+    });
+}
+
 /// The disk is full to its last block, so that the log of the metadata cannot grow either.
 #[test]
 fn server_disk_without_any_room_refuses_changes_and_loses_none() {
