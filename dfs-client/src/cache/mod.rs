@@ -198,8 +198,8 @@ impl Cache {
         }
     }
 
-    /// The working file of an inode for version `ver` of `size` bytes. Content of another version
-    /// is dropped, unless there is unsaved work on it: such a file is returned as it is.
+    /// The working file of an inode; one that is not there begins with version `ver` of `size` bytes.
+    /// One that is there may have another version, which somebody may be about to use or to commit.
     pub fn open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
         self.make_way();
         match self.try_open_file(ino, ver, size) {
@@ -214,12 +214,7 @@ impl Cache {
     fn try_open_file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<WorkingFile>> {
         let mut files = self.lock();
         if let Some(entry) = files.touch(ino) {
-            let file = self.warm_up(&mut files, ino, entry)?;
-            drop(files);
-            if file.version() != ver && !file.has_work() {
-                file.reset(ver, size)?;
-            }
-            return Ok(file);
+            return self.warm_up(&mut files, ino, entry);
         }
         let file = WorkingFile::open(&self.shared, ino, 0, Start::New(ver, size))?;
         let file = Arc::new(file);

@@ -167,6 +167,9 @@ fn cache_content_survives_a_restart_once_persisted() {
         assert!(is_local(&cache, ino, 100 * KIB));
     }
     let file = cache.open_file(Ino(3), 2, 500).unwrap();
+    let found = (file.version(), file.size(), file.present().bytes());
+    assert_eq!(found, (1, 100 * KIB, 100 * KIB), "another one stays as it is");
+    file.begin_with(2, 500).unwrap();
     assert_eq!((file.version(), file.size(), file.present().bytes()), (2, 500, 0));
     assert!(cache.stats().used_bytes < used);
     let swept = cache.sweep(&false.into()).unwrap();

@@ -44,10 +44,13 @@ impl Content {
         data_max: u32,
     ) -> Result<Arc<File>> {
         loop {
-            let file = self.find(ino);
-            match (self.client.metadata.attr(ino), &file) {
-                (Some(attr), None) => return self.file(ino, attr.content_ver, attr.size),
-                (Some(attr), Some(file)) if self.is_current(file, &attr) => {
+            let attr = self.client.metadata.attr(ino);
+            let file = match &attr {
+                Some(attr) => Some(self.file(ino, attr.content_ver, attr.size)?),
+                None => self.find(ino),
+            };
+            match (&attr, &file) {
+                (Some(attr), Some(file)) if self.is_current(file, attr) => {
                     return Ok(Arc::clone(file));
                 }
                 // Nobody else can commit while we hold the lease.

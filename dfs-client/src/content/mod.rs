@@ -147,16 +147,22 @@ impl Content {
         self.files().known.get(&ino).cloned()
     }
 
-    /// The file; one that is not known starts with version `ver` of `size` bytes.
+    /// The file; one that is not known starts with version `ver` of `size` bytes, or with unsaved work.
     fn file(&self, ino: Ino, ver: u64, size: u64) -> Result<Arc<File>> {
         if let Some(file) = self.find(ino) {
             return Ok(file);
         }
         // The disk is touched without the lock; of two that race here the first one wins.
-        let file = Arc::new(File::new(self.cache.open_file(ino, ver, size)?, None));
+        let working = self.cache.open_file(ino, ver, size)?;
         let mut files = self.files();
+        if let Some(file) = files.known.get(&ino) {
+            return Ok(Arc::clone(file));
+        }
+        // Nobody uses what the cache has of a file that is not known.
+        working.begin_with(ver, size)?;
+        let file = Arc::new(File::new(working, None));
         file.lock().pages = files.pages.take(ino, ver);
-        let file = Arc::clone(files.known.entry(ino).or_insert(file));
+        files.known.insert(ino, Arc::clone(&file));
         files.limit();
         Ok(file)
     }

@@ -62,13 +62,15 @@ fn cache_keeps_small_contents_in_the_index() {
     let file = cache.open_file(Ino(1), 1, 100).unwrap();
     file.write(0, &large).unwrap();
     file.committed(&file.dirty_snapshot().unwrap(), 2).unwrap();
-    drop(cache.open_file(Ino(2), 2, 100).unwrap());
+    cache.open_file(Ino(2), 2, 100).unwrap().begin_with(2, 100).unwrap();
     cache.remove(Ino(3)).unwrap();
     cache.persist().unwrap();
     drop((file, cache));
     let cache = Cache::open(dir.path(), 100 * MIB).unwrap();
     assert_eq!((on_disk(), cache.stats().files), (1, 999));
-    assert!(cache.open_file(Ino(2), 2, 100).unwrap().present().is_empty());
+    let file = cache.open_file(Ino(2), 2, 100).unwrap();
+    file.begin_with(2, 100).unwrap();
+    assert!(file.present().is_empty());
     let file = cache.open_file(Ino(1), 2, 100 * KIB).unwrap();
     let mut buf = Vec::new();
     file.read(Range::new(0, 100 * KIB), &mut buf).unwrap();

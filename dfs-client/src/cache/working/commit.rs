@@ -110,6 +110,15 @@ impl WorkingFile {
         journal.and(summed)
     }
 
+    /// Goes on with version `ver` before anybody uses the file: nothing of the content of another one
+    /// is kept, unless there is unsaved work on it.
+    pub fn begin_with(&self, ver: u64, size: u64) -> Result<()> {
+        match self.version() == ver || self.has_work() {
+            true => Ok(()),
+            false => self.reset(ver, size),
+        }
+    }
+
     /// Another version is current: nothing of the old content is kept.
     ///
     /// Errors: `Busy` while there is unsaved work.

@@ -198,6 +198,7 @@ impl Model {
         let cache = Cache::open(self.dir.path(), NO_LIMIT).unwrap();
         let size = self.versions[&ver].len() as u64;
         let file = cache.open_file(INO, ver, size).unwrap();
+        file.begin_with(ver, size).unwrap();
         assert_eq!(file.version(), ver);
         self.alive = Some((cache, file));
     }
