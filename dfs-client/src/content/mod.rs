@@ -152,13 +152,13 @@ impl Content {
         if let Some(file) = self.find(ino) {
             return Ok(file);
         }
-        // The disk is touched without the lock; of two that race here the first one wins.
+        // The file is opened without the lock; of two that race here the first one wins.
         let working = self.cache.open_file(ino, ver, size)?;
         let mut files = self.files();
         if let Some(file) = files.known.get(&ino) {
             return Ok(Arc::clone(file));
         }
-        // Nobody uses what the cache has of a file that is not known.
+        // Nobody uses what the cache has of a file that is not known, or will before the lock is free.
         working.begin_with(ver, size)?;
         let file = Arc::new(File::new(working, None));
         file.lock().pages = files.pages.take(ino, ver);

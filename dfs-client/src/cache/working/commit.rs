@@ -110,8 +110,10 @@ impl WorkingFile {
         journal.and(summed)
     }
 
-    /// Goes on with version `ver` before anybody uses the file: nothing of the content of another one
+    /// Goes on with version `ver`, before anybody uses the file: nothing of the content of another one
     /// is kept, unless there is unsaved work on it.
+    ///
+    /// Errors: those of the cache's file system.
     pub fn begin_with(&self, ver: u64, size: u64) -> Result<()> {
         match self.version() == ver || self.has_work() {
             true => Ok(()),

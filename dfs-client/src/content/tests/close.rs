@@ -93,6 +93,27 @@ fn close_of_a_new_file_is_answered_when_its_commit_is_sent() {
     });
 }
 
+/// Who opens a file again may have looked at its version before that answer moved the file on.
+#[test]
+fn file_opened_again_while_its_commit_is_answered_keeps_its_bytes() {
+    run(async {
+        let rig = sending().await;
+        let (ino, fh) = written(&rig, "a", b"content").await;
+        let view = rig.content.find(ino).unwrap().view();
+        let (ver, size) = (view.working.version(), view.working.size());
+        close_early(&rig, Leave::Send, fh).await;
+        rig.content.release(fh).unwrap();
+        assert_ne!(view.working.version(), ver);
+        let reopened = rig.content.cache.open_file(ino, ver, size).unwrap();
+        assert!(Arc::ptr_eq(&reopened, &view.working));
+        let fh = rig.open(ino.0, "rw").await;
+        rig.content.write(fh, 7, b" and more", false).await.unwrap();
+        assert_eq!(rig.content.read(fh, 0, 100).await.unwrap(), b"content and more");
+        rig.content.fsync(fh).await.unwrap();
+        assert_eq!(rig.fake.lock().bytes(ino.0), b"content and more");
+    });
+}
+
 #[test]
 fn close_of_a_new_file_without_content_is_answered_when_it_is_sent() {
     run(async {
