@@ -172,9 +172,11 @@ fn start_session(
         let passthrough = args.options.passthrough.then_some(cache);
         let driver = Driver::new(ending.vfs.clone(), ending.runtime.clone(), passthrough)?;
         let numbers: Numbers = driver.numbers();
+        let lookout = driver.lookout();
         let session = Session::new(driver, mountpoint, &mounting::config(args))?;
-        let device = session.as_fd().try_clone_to_owned()?;
-        let sink = Device::new(session.notifier(), device, numbers);
+        let device = || session.as_fd().try_clone_to_owned();
+        lookout.attach(device()?);
+        let sink = Device::new(session.notifier(), device()?, numbers);
         ending.notifier.attach(Box::new(sink))?;
         Ok(session)
     };

@@ -3,8 +3,8 @@
 //! Nothing about files is decided here. What this crate owns: the command line of `dfs-fuse` and of
 //! the mount(8) and umount(8) helpers ([`cli`]), becoming a daemon ([`daemonize`], [`daemon`]), whose
 //! cache is whose ([`registry`], [`holder`]), the
-//! translation ([`driver`], [`attr`]), telling the kernel what to forget ([`notifier`]) and ending
-//! requests whose caller got a signal ([`waitlist`]).
+//! translation ([`driver`], [`attr`]), telling the kernel what to forget ([`notifier`]), ending
+//! requests whose caller got a signal ([`waitlist`]), and staying awake for the next one ([`lookout`]).
 
 pub mod attr;
 pub mod callers;
@@ -17,6 +17,7 @@ pub mod fstab;
 pub mod help;
 pub mod holder;
 pub mod logs;
+pub mod lookout;
 pub mod mountinfo;
 pub mod mounting;
 pub mod notifier;

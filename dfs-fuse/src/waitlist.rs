@@ -45,6 +45,11 @@ const ASKING: [&str; 13] = [
 /// Requests this old are logged, once each.
 const LOG_AFTER: Duration = Duration::from_secs(5);
 
+/// Whether an operation only asks for something.
+pub fn changes_nothing(op: &str) -> bool {
+    ASKING.contains(&op)
+}
+
 /// A request that waits.
 #[derive(Clone, Debug)]
 pub struct Waiting {
@@ -228,7 +233,7 @@ impl Candidate {
         let signals = task_status::read(self.tid).map(|status| Signals::parse(&status));
         signals.is_some_and(|signals| match self.op {
             op if WAITING.contains(&op) => signals.interrupt(),
-            op if ASKING.contains(&op) => signals.stop(),
+            op if changes_nothing(op) => signals.stop(),
             _ => signals.kill(),
         })
     }

@@ -3,6 +3,7 @@
 use super::Driver;
 use crate::attr::{self, Numbers};
 use crate::callers;
+use crate::lookout::Turn;
 use crate::waitlist::Waiting;
 use dfs_client::interrupt::{self, Interrupt};
 use dfs_client::vfs::Vfs;
@@ -26,6 +27,8 @@ pub struct Call<'a> {
     pub tid: u32,
     /// The inode or directory it is about.
     pub ino: Ino,
+    /// Ends with the request, or when that goes on elsewhere.
+    pub turn: Turn<'a>,
 }
 
 impl<'a> Call<'a> {
@@ -130,7 +133,7 @@ impl<'a> Call<'a> {
         R: Fail + Send + 'static,
         T: Send + 'static,
     {
-        let Call { driver, op, tid, ino, .. } = self;
+        let Call { driver, op, tid, ino, turn, .. } = self;
         let interrupt = Interrupt::default();
         let work = Box::pin(interrupt::scope(interrupt.clone(), work));
         let answer = move |result| match result {
@@ -138,7 +141,7 @@ impl<'a> Call<'a> {
             Err(error) => fail(op, ino, reply, &error),
         };
         let task = Box::pin(guarded(op, work, answer));
-        Prepared { driver, task, waiting: Waiting::new(op, ino, tid, interrupt) }
+        Prepared { driver, task, waiting: Waiting::new(op, ino, tid, interrupt), turn }
     }
 }
 
@@ -147,6 +150,7 @@ struct Prepared<'a> {
     driver: &'a Driver,
     task: Pin<Box<dyn Future<Output = ()> + Send>>,
     waiting: Waiting,
+    turn: Turn<'a>,
 }
 
 impl Prepared<'_> {
@@ -165,7 +169,8 @@ impl Prepared<'_> {
 
     /// Runs it in the client's runtime; meanwhile it stands on the wait list.
     fn run(self) {
-        let Prepared { driver, task, waiting } = self;
+        let Prepared { driver, task, waiting, turn } = self;
+        turn.leave();
         let place = driver.waits.add(waiting);
         driver.runtime.spawn(async move {
             task.await;

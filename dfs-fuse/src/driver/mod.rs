@@ -20,6 +20,7 @@ mod passthrough;
 mod xattr;
 
 use crate::attr::Numbers;
+use crate::lookout::Lookout;
 use crate::waitlist::WaitList;
 use call::Call;
 use dfs_client::vfs::Vfs;
@@ -36,6 +37,7 @@ pub struct Driver {
     lock_owners: Arc<locks::Owners>,
     backings: Arc<passthrough::Backings>,
     waits: WaitList,
+    lookout: Arc<Lookout>,
 }
 
 impl Driver {
@@ -45,7 +47,13 @@ impl Driver {
         let numbers = Numbers::new(vfs.root());
         let waits = WaitList::start()?;
         let backings = Arc::new(passthrough::Backings::of(cache));
-        Ok(Driver { vfs, runtime, numbers, lock_owners: Arc::default(), backings, waits })
+        let (lock_owners, lookout) = Default::default();
+        Ok(Driver { vfs, runtime, numbers, lock_owners, backings, waits, lookout })
+    }
+
+    /// What is to know the session's descriptor.
+    pub fn lookout(&self) -> Arc<Lookout> {
+        self.lookout.clone()
     }
 
     /// The numbers of inodes on this mount.
@@ -55,6 +63,7 @@ impl Driver {
 
     fn call<'a>(&'a self, op: &'static str, request: &'a Request, ino: INodeNo) -> Call<'a> {
         let ino = self.numbers.from_kernel(ino);
-        Call { driver: self, op, request, tid: request.pid(), ino }
+        let turn = self.lookout.asked(request.pid(), op);
+        Call { driver: self, op, request, tid: request.pid(), ino, turn }
     }
 }
