@@ -16,8 +16,8 @@ use dfs_core::{Code, FsError, Result};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Most bytes of one request to a file store.
-const PIECE: u64 = 1024 * 1024;
+/// Most bytes of one request to a file store; requests do not cross its multiples.
+pub(super) const PIECE: u64 = 2 * 1024 * 1024;
 /// Requests to file stores that one fetch has under way.
 const AT_ONCE: usize = 4;
 /// Rounds after which a fetch gives up: each means that the version moved, or that the bytes were

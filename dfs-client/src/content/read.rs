@@ -1,7 +1,7 @@
 //! Reading an open file (PROTOCOL 4.3).
 
 use super::Content;
-use super::fetch::ROUNDS;
+use super::fetch::{PIECE, ROUNDS};
 use super::handle::Handle;
 use super::inode::File;
 use super::remote::system;
@@ -82,7 +82,7 @@ impl Content {
         if window == 0 {
             return;
         }
-        let next = Range::of_len(end, window).align_out(CHUNK as u64);
+        let next = whole_requests(end, window);
         let missing = view.working.missing(next);
         let Some(first) = missing.first() else { return };
         // Half of the window is still to come: one bigger request later is cheaper.
@@ -144,6 +144,13 @@ impl Content {
     }
 }
 
+/// What is fetched ahead of a reader that has come to `end`: whole requests to a file store, as soon as
+/// `window` is as long as one.
+fn whole_requests(end: u64, window: u64) -> Range {
+    let unit = if window < PIECE { CHUNK as u64 } else { PIECE };
+    Range::of_len(end, window).align_out(unit)
+}
+
 /// A small file as a whole, else whole chunks.
 fn whole_pieces(view: &View, range: Range) -> Range {
     let size = view.working.size();
@@ -151,4 +158,26 @@ fn whole_pieces(view: &View, range: Range) -> Range {
         return Range::new(0, size);
     }
     range.align_out(CHUNK as u64).intersect(Range::new(0, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::plan::cut;
+
+    #[test]
+    fn requests_ahead_are_whole_once_the_window_is_as_long_as_one() {
+        const CHUNK: u64 = super::CHUNK as u64;
+        assert_eq!(whole_requests(5, 3), Range::new(0, CHUNK));
+        assert_eq!(whole_requests(CHUNK, 2 * CHUNK), Range::of_len(CHUNK, 2 * CHUNK));
+        // A reader by chunks fetches, as three of its windows tell:
+        let mut here = 4 * CHUNK;
+        for read in [4, 8, 20].map(|chunks| chunks * CHUNK) {
+            let next = whole_requests(read, 2 * read);
+            let missing = Range::new(here, next.end);
+            here = next.end;
+            assert!(cut(missing, PIECE).skip(1).all(|part| part.len() == PIECE), "{missing:?}");
+            assert!(here.is_multiple_of(PIECE) && here >= 3 * read);
+        }
+    }
 }
