@@ -16,8 +16,8 @@ pub const DISK_BLOCK: u64 = 4096;
 /// 4 KiB written into a file take 2.5 us if it was written by 256 KiB, 3.4 by 512 KiB, 6.2 by 1 MiB; by
 /// 64 KiB it is read more slowly.
 pub const WRITE_STEP: u64 = 256 * 1024;
-/// Fetched bytes are written so many at a time: they are to be read, and mapping them takes a fault for
-/// each (docs/design/0048).
+/// Fetched bytes are written at least so many at a time: they are to be read, and mapping them takes a
+/// fault for each (docs/design/0048).
 pub const FILL_STEP: u64 = 512 * 1024;
 /// Most buffers of one call (writev(2), "C library/kernel differences").
 const IOV_MAX: usize = 1024;

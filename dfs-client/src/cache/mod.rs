@@ -30,7 +30,7 @@ pub use journal::{Header, Owner, Unsaved};
 pub use sweep::Swept;
 pub use working::{ReadOutcome, Sent, Snapshot, WorkingFile};
 
-pub(crate) use disk::{FILL_STEP, allocated, io_error, remove as remove_file, replace};
+pub(crate) use disk::{allocated, io_error, remove as remove_file, replace};
 pub(crate) use folder::make_dir;
 pub(crate) use working::PutAside;
 

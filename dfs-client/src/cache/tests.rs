@@ -53,6 +53,26 @@ fn cache_never_passes_its_limit_and_keeps_the_warmest() {
 }
 
 #[test]
+fn what_is_filled_for_readers_in_huge_pieces_is_all_there() {
+    let (_dir, cache) = new_cache(32 * MIB);
+    let len = 9 * MIB + 70_000;
+    let bytes = content(5, len);
+    let file = cache.open_file(Ino(5), 1, len).unwrap();
+    assert!(cache.make_room(len).unwrap().ok);
+    // Whole pieces, the rest, and one that is partly here.
+    assert!(file.fill(1, 5 * MIB, &bytes[5 * MIB as usize..][..100_000]).unwrap());
+    for at in (0..len).step_by(2 * MIB as usize) {
+        let part = &bytes[at as usize..len.min(at + 2 * MIB) as usize];
+        let pieces: Vec<&[u8]> = part.chunks(300_000).collect();
+        assert!(!file.fill_for_readers(2, at, &pieces).unwrap());
+        assert!(file.fill_for_readers(1, at, &pieces).unwrap());
+    }
+    let mut buf = Vec::new();
+    assert_eq!(file.read(Range::ALL, &mut buf).unwrap(), ReadOutcome::Bytes(len as usize));
+    assert!(buf == bytes);
+}
+
+#[test]
 fn cache_reads_and_writes_files_larger_than_itself() {
     let (_dir, cache) = new_cache(MIB);
     larger_than_the_cache(&cache, MIB);

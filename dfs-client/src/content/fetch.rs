@@ -6,7 +6,6 @@ use super::inode::File;
 use super::manifest::Manifest;
 use super::remote::{Wanted, system};
 use super::view::{Claim, View, base_size};
-use crate::cache::{FILL_STEP, WorkingFile};
 use crate::interrupt;
 use bytes::Bytes;
 use dfs_core::extent::{Extent, ObjectName, Source};
@@ -98,21 +97,23 @@ impl Content {
             // Most of it goes where older bytes are.
             let grown = view.working.size().saturating_sub(view.working.disk_bytes());
             self.make_room(grown).await?;
-            return self.fill_in_order(view, claim, pieces).await;
+            return self.fill_in_order(file, view, claim, pieces).await;
         }
         let bytes =
             pieces.iter().filter(|(_, e)| e.source != Source::Hole).map(|(_, e)| e.range.len());
         self.make_room(bytes.sum()).await?;
-        self.fill_all(view, claim, pieces).await
+        self.fill_all(file, view, claim, pieces).await
     }
 
     /// Fills what needs no request at once, and the rest with some requests at a time.
     async fn fill_all(
         &self,
+        file: &File,
         view: &Arc<View>,
         claim: &Claim,
         pieces: Vec<(u64, Extent)>,
     ) -> Result<()> {
+        let rewritten = file.lock().machine.writers() > 0;
         let mut parts = Vec::new();
         for (ver, extent) in pieces {
             match extent.source {
@@ -125,7 +126,7 @@ impl Content {
                 Source::Object(name, off) => {
                     for part in super::plan::cut(extent.range, PIECE) {
                         let part_off = off + (part.start - extent.range.start);
-                        parts.push(Part { ver, range: part, name, off: part_off });
+                        parts.push(Part { ver, range: part, name, off: part_off, rewritten });
                     }
                 }
             }
@@ -153,34 +154,34 @@ impl Content {
     }
 
     async fn fetch_part(&self, view: &View, part: Part) -> Result<()> {
-        let Part { ver, range, name, off } = part;
-        let mut gathered = Gathered::new(range);
-        let fill = |piece: Bytes| gathered.push(piece, &view.working, ver);
-        self.client.rpc.read_object_in_pieces(&system(), name, off, range.len(), fill).await
+        part.fill(view, &self.read_part(part).await?)
     }
 
-    async fn read_part(&self, part: Part) -> Result<Bytes> {
-        self.client.rpc.read_object(&system(), part.name, part.off, part.range.len()).await
+    async fn read_part(&self, part: Part) -> Result<Vec<Bytes>> {
+        let Part { name, off, range, .. } = part;
+        self.client.rpc.read_object_in_pieces(&system(), name, off, range.len()).await
     }
 
     /// As [`fill_all`](Content::fill_all), from the first byte to the last: nobody shall see a file
     /// that grows with a gap in it.
     async fn fill_in_order(
         &self,
+        file: &File,
         view: &Arc<View>,
         claim: &Claim,
         pieces: Vec<(u64, Extent)>,
     ) -> Result<()> {
+        let rewritten = file.lock().machine.writers() > 0;
         let mut parts = Vec::new();
         for (ver, extent) in pieces {
             let Source::Object(name, off) = extent.source else {
                 self.fill_parts(view, &mut parts).await?;
-                self.fill_all(view, claim, vec![(ver, extent)]).await?;
+                self.fill_all(file, view, claim, vec![(ver, extent)]).await?;
                 continue;
             };
             for range in super::plan::cut(extent.range, PIECE) {
                 let off = off + (range.start - extent.range.start);
-                parts.push(Part { ver, range, name, off });
+                parts.push(Part { ver, range, name, off, rewritten });
                 if parts.len() == AT_ONCE {
                     self.fill_parts(view, &mut parts).await?;
                 }
@@ -198,8 +199,8 @@ impl Content {
             running.push(self.client.runtime.spawn(fetch));
         }
         for fetched in running {
-            if let Some((part, bytes)) = joined(Some(fetched.await))? {
-                view.working.fill(part.ver, part.range.start, &bytes)?;
+            if let Some((part, pieces)) = joined(Some(fetched.await))? {
+                part.fill(view, &pieces)?;
             }
         }
         Ok(())
@@ -278,35 +279,19 @@ struct Part {
     range: Range,
     name: ObjectName,
     off: u64,
+    /// The file is open for writing.
+    rewritten: bool,
 }
 
-/// Pieces of a part that arrived, until they are what the cache writes at a time.
-struct Gathered {
-    /// Offset of the first byte.
-    at: u64,
-    /// Behind the last byte of the last piece.
-    have: u64,
-    /// Behind the last byte of the part.
-    end: u64,
-    pieces: Vec<Bytes>,
-}
-
-impl Gathered {
-    fn new(part: Range) -> Gathered {
-        Gathered { at: part.start, have: part.start, end: part.end, pieces: Vec::new() }
-    }
-
-    /// Takes a further piece, and writes what is together if that is to be.
-    fn push(&mut self, piece: Bytes, working: &WorkingFile, ver: u64) -> Result<()> {
-        let step = self.have / FILL_STEP;
-        self.have += piece.len() as u64;
-        self.pieces.push(piece);
-        if self.have / FILL_STEP > step || self.have >= self.end {
-            let pieces: Vec<&[u8]> = self.pieces.iter().map(AsRef::as_ref).collect();
-            working.fill_pieces(ver, self.at, &pieces)?;
-            self.pieces.clear();
-            self.at = self.have;
-        }
+impl Part {
+    /// Takes over what was read of it.
+    fn fill(&self, view: &View, pieces: &[Bytes]) -> Result<()> {
+        let pieces: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
+        let (ver, start) = (self.ver, self.range.start);
+        match self.rewritten {
+            true => view.working.fill_pieces(ver, start, &pieces)?,
+            false => view.working.fill_for_readers(ver, start, &pieces)?,
+        };
         Ok(())
     }
 }

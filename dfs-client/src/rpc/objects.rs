@@ -3,10 +3,10 @@
 use super::backoff::Attempts;
 use super::{Rpc, Verb};
 use crate::interrupt;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dfs_core::access::Credentials;
 use dfs_core::extent::ObjectName;
-use dfs_core::limits::{CHUNK, MESSAGE_MAX, STRIPE_UNIT};
+use dfs_core::limits::{CHUNK, MESSAGE_MAX};
 use dfs_core::{Code, FsError, Result};
 use dfs_proto::call::Reply;
 use dfs_proto::{convert, status, v1};
@@ -68,28 +68,20 @@ impl Rpc {
         off: u64,
         len: u64,
     ) -> Result<Bytes> {
-        let mut bytes = BytesMut::with_capacity(len.min(STRIPE_UNIT) as usize);
-        let collect = |piece: Bytes| {
-            bytes.extend_from_slice(&piece);
-            Ok(())
-        };
-        self.read_object_in_pieces(who, name, off, len, collect).await?;
-        Ok(bytes.freeze())
+        Ok(Bytes::from(self.read_object_in_pieces(who, name, off, len).await?.concat()))
     }
 
-    /// As [`read_object`](Rpc::read_object), but hands the bytes to `sink` in order as they come,
-    /// checked. What fails there ends the call.
+    /// As [`read_object`](Rpc::read_object), with the bytes in the pieces in which they came.
     pub async fn read_object_in_pieces(
         &self,
         who: &Credentials,
         name: ObjectName,
         off: u64,
         len: u64,
-        mut sink: impl FnMut(Bytes) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Bytes>> {
         let mut attempts = Attempts::new(self);
         // What arrived before a failure is good: objects never change.
-        let (mut have, mut refused) = (0, None);
+        let (mut have, mut pieces) = (0, Vec::new());
         loop {
             let identity = attempts.ready().await?;
             let request = v1::ReadObjectReq {
@@ -101,22 +93,20 @@ impl Rpc {
             self.metrics.sent(Verb::ReadObject);
             let take = |piece: Bytes| {
                 have += piece.len() as u64;
-                sink(piece).map_err(|e| refused = Some(e)).is_ok()
+                pieces.push(piece);
             };
-            let read = interrupt::wait(Box::pin(self.read_pieces(request, take))).await?;
-            match (read, refused.take()) {
-                (_, Some(refusal)) => return Err(refusal),
-                (Ok(()), None) => return Ok(()),
-                (Err(failure), None) => attempts.again(identity.sid, failure).await?,
+            match interrupt::wait(Box::pin(self.read_pieces(request, take))).await? {
+                Ok(()) => return Ok(pieces),
+                Err(failure) => attempts.again(identity.sid, failure).await?,
             }
         }
     }
 
-    /// Reads until all is there or `take` is false.
+    /// Reads until all is there.
     async fn read_pieces(
         &self,
         request: v1::ReadObjectReq,
-        mut take: impl FnMut(Bytes) -> bool,
+        mut take: impl FnMut(Bytes),
     ) -> Result<()> {
         let late = |_| FsError::new(Code::Unavailable, "no piece of an object in time");
         let mut wanted = request.len;
@@ -140,9 +130,7 @@ impl Rpc {
                 return Err(FsError::new(Code::Invalid, "a piece of an object has a wrong length"));
             }
             wanted -= len;
-            if !take(piece.data) {
-                break;
-            }
+            take(piece.data);
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Reading, filling and changing the bytes of a working file.
 
 use super::commit::Sent;
+use super::huge::Huge;
 use super::left::kept_records;
 use super::{State, WorkingFile};
-use crate::cache::disk::DISK_BLOCK;
+use crate::cache::disk::{DISK_BLOCK, FILL_STEP};
 use crate::cache::journal::Record;
 use crate::cache::sums::Known;
 use dfs_core::limits::{CHECKSUM_BLOCK, FILE_SIZE_MAX};
@@ -39,6 +40,22 @@ impl WorkingFile {
 
     /// As [`fill`](WorkingFile::fill), with bytes that lie in pieces.
     pub fn fill_pieces(&self, ver: u64, start: u64, pieces: &[&[u8]]) -> Result<bool> {
+        self.fill_with(ver, start, pieces, None)
+    }
+
+    /// The same for bytes that nobody is about to change: a small write takes longer where much was
+    /// written at once.
+    pub fn fill_for_readers(&self, ver: u64, start: u64, pieces: &[&[u8]]) -> Result<bool> {
+        self.fill_with(ver, start, pieces, Some(&self.shared.huge))
+    }
+
+    fn fill_with(
+        &self,
+        ver: u64,
+        start: u64,
+        pieces: &[&[u8]],
+        huge: Option<&Huge>,
+    ) -> Result<bool> {
         let mut state = self.lock();
         if ver != state.map.base_ver {
             return Ok(false);
@@ -48,7 +65,7 @@ impl WorkingFile {
         if !self.shared.may_hold(range.len()) {
             self.to_disk(&mut state)?;
         }
-        let filled = state.fill_gaps(range, start, pieces);
+        let filled = state.fill_gaps(range, start, pieces, huge);
         self.account(&state)?;
         filled.map(|()| true)
     }
@@ -317,10 +334,20 @@ impl WorkingFile {
 }
 
 impl State {
-    fn fill_gaps(&mut self, range: Range, start: u64, pieces: &[&[u8]]) -> Result<()> {
+    fn fill_gaps(
+        &mut self,
+        range: Range,
+        start: u64,
+        pieces: &[&[u8]],
+        huge: Option<&Huge>,
+    ) -> Result<()> {
         for gap in self.map.present.gaps(range) {
             let parts = within(gap, start, pieces);
-            self.file.fill_all_at(&parts, gap.start).map_err(|e| self.err("fill", &e))?;
+            let written = match huge.filter(|_| Huge::fits(gap)) {
+                Some(huge) => huge.fill(&mut self.file, &parts, gap.start),
+                None => self.file.fill_all_at(&parts, gap.start, FILL_STEP),
+            };
+            written.map_err(|e| self.err("fill", &e))?;
             let mut at = gap.start;
             for part in parts {
                 self.map.filled(at, part);

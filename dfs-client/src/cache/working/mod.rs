@@ -10,6 +10,7 @@
 
 mod commit;
 mod content;
+mod huge;
 #[cfg(test)]
 mod kept;
 mod left;

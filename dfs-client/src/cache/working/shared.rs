@@ -1,5 +1,6 @@
 //! What all working files of a cache share.
 
+use super::huge::Huge;
 use crate::cache::folder::Folder;
 use crate::cache::index::{Index, Known};
 use crate::cache::map::FileMap;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub(in crate::cache) slots: Slots,
     /// Journals for the next unsaved work.
     pub(super) spares: Spares,
+    /// How fast it is to write huge pieces.
+    pub(super) huge: Huge,
 }
 
 impl Shared {
@@ -46,6 +49,7 @@ impl Shared {
             full: Arc::default(),
             slots,
             spares: Spares::default(),
+            huge: Huge::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! for either.
 
 use super::{Shared, State, WorkingFile, open_or_make};
-use crate::cache::disk::{self, DISK_BLOCK, FILL_STEP, WRITE_STEP, io_error};
+use crate::cache::disk::{self, DISK_BLOCK, WRITE_STEP, io_error};
 use crate::cache::journal::Record;
 use crate::cache::map::FileMap;
 use crate::cache::persist::HELD_MANY;
@@ -81,9 +81,10 @@ impl Store {
         self.write_pieces(&[data], off, WRITE_STEP)
     }
 
-    /// Writes all of `pieces` that were fetched, one behind the other, from `off` on.
-    pub fn fill_all_at(&mut self, pieces: &[&[u8]], off: u64) -> io::Result<()> {
-        self.write_pieces(pieces, off, FILL_STEP)
+    /// Writes all of `pieces` that were fetched, one behind the other, from `off` on, up to each
+    /// multiple of `step` at once.
+    pub fn fill_all_at(&mut self, pieces: &[&[u8]], off: u64, step: u64) -> io::Result<()> {
+        self.write_pieces(pieces, off, step)
     }
 
     fn write_pieces(&mut self, pieces: &[&[u8]], off: u64, step: u64) -> io::Result<()> {

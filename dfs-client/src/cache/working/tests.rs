@@ -133,7 +133,7 @@ impl Model {
             assert!(self.file().fill_hole(ver, Range::new(range.start, end as u64)).unwrap());
         } else {
             let (first, second) = bytes.split_at(bytes.len() / 3);
-            assert!(self.file().fill_pieces(ver, range.start, &[first, second]).unwrap());
+            assert!(self.file().fill_for_readers(ver, range.start, &[first, second]).unwrap());
         }
     }
 
